@@ -1,0 +1,140 @@
+//! Every bound of the host in one place, with its unit in its name. A bound that an app may change is the
+//! default of a field of `config::AppConfig`. Relations between bounds are checked when this compiles.
+
+use std::time::Duration;
+
+/// Longest app, type, handler and timer name.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest entity key.
+pub const KEY_BYTES_MAX: usize = 512;
+/// Longest key within one entity's state.
+pub const STATE_KEY_BYTES_MAX: usize = 1024;
+/// Largest value within one entity's state.
+pub const STATE_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest body of a request or message, and largest reply.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Largest sum of keys and values that one transaction writes.
+pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most messages and timers that one transaction emits.
+pub const TRANSACTION_SENDS_MAX: usize = 10_000;
+/// Most host calls of one transaction.
+pub const HOST_CALLS_MAX: u64 = 1_000_000;
+/// Most entries and bytes that one scan returns.
+pub const SCAN_ENTRIES_MAX: usize = 10_000;
+/// Most bytes that one scan returns.
+pub const SCAN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most random bytes of one host call.
+pub const RANDOM_BYTES_MAX: u32 = 1024;
+/// Most pending named timers of one entity.
+pub const TIMERS_PER_ENTITY_MAX: usize = 1_000;
+/// Longest delay of a send or timer.
+pub const DELAY_MAX: Duration = Duration::from_secs(366 * 24 * 3600 * 10);
+
+/// Longest log line of a guest; longer ones are cut.
+pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Log lines one call may write; the rest are counted and dropped.
+pub const LOG_LINES_PER_CALL_MAX: usize = 100;
+/// Log lines kept in memory for each app.
+pub const LOG_LINES_KEPT: usize = 10_000;
+
+/// Largest component that is accepted.
+pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Time that compiling one component may take, of wall clock and of processor.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Address space of the compiling child.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Largest `describe` document.
+pub const DESCRIBE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Linear memory of one guest instance.
+pub const GUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Table elements of one guest instance.
+pub const GUEST_TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Native stack of one guest call.
+pub const GUEST_STACK_BYTES_MAX: usize = 512 * 1024;
+/// Time that one handler call may take.
+pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long one tick of the deadline clock is.
+pub const EPOCH_TICK: Duration = Duration::from_millis(5);
+/// Calls after which a warm instance is replaced.
+pub const WARM_CALLS_MAX: u32 = 10_000;
+/// Linear memory above which a warm instance is not kept.
+pub const WARM_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Warm instances that one worker thread keeps, over all apps.
+pub const WARM_INSTANCES_PER_WORKER_MAX: usize = 32;
+
+/// Commands waiting at one entity; calls and sends from outside beyond it get 429.
+pub const MAILBOX_MESSAGES_MAX: usize = 100_000;
+/// Messages waiting, backing off or scheduled in one partition; ingress beyond it gets 503.
+pub const PARTITION_MESSAGES_MAX: usize = 4_000_000;
+/// Bytes of the bodies of those messages.
+pub const PARTITION_MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Requests waiting in a partition's inbox channel.
+pub const PARTITION_INBOX_MAX: usize = 16_384;
+/// Guest calls handed to the executor threads and not finished.
+pub const EXECUTOR_QUEUE_MAX: usize = 4_096;
+/// Transactions in one journal batch, and their bytes.
+pub const BATCH_TRANSACTIONS_MAX: usize = 8_192;
+/// Bytes of one journal batch above which it takes no further transaction.
+pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Uncheckpointed writes in memory that start a checkpoint early.
+pub const VIEW_BYTES_CHECKPOINT: usize = 64 * 1024 * 1024;
+/// Uncheckpointed writes in memory above which ingress is refused with 503 until a checkpoint ends.
+pub const VIEW_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Pause between checkpoints while there is something to write.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// redb's page cache for the state file and for the journal file.
+pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// redb's page cache for a journal file.
+pub const JOURNAL_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Attempts before a message is parked as a dead letter.
+pub const ATTEMPTS_MAX: u32 = 10;
+/// First pause between attempts.
+pub const RETRY_INITIAL: Duration = Duration::from_millis(200);
+/// Longest pause between attempts.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long the outcome of a keyed call or of a send is kept.
+pub const OUTCOME_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// Outcomes of calls without a key that are kept in memory.
+pub const RECENT_OUTCOMES_MAX: usize = 100_000;
+
+/// Longest `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Bytes of a request's head.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Header lines of a request.
+pub const HEADERS_MAX: usize = 64;
+/// Time to send a request's head.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time to send a request's body.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// Time that a call waits for its durable result before it gets 504.
+pub const CALL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Longest `wait` of a status query.
+pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Open connections of the ingress listener.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Open connections of the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Streams of one HTTP/2 connection.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+/// Time that open requests get at shutdown.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Rows of one page of a listing.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+const _: () = {
+    assert!(BODY_BYTES_MAX < BATCH_BYTES_MAX, "one message fits a batch");
+    assert!(STATE_VALUE_BYTES_MAX <= TRANSACTION_BYTES_MAX, "one value fits a transaction");
+    assert!(TRANSACTION_BYTES_MAX < BATCH_BYTES_MAX, "one transaction fits a batch");
+    assert!(
+        VIEW_BYTES_CHECKPOINT < VIEW_BYTES_MAX,
+        "a checkpoint starts before ingress is refused"
+    );
+    assert!(
+        HANDLER_DEADLINE.as_millis() < CALL_WAIT_MAX.as_millis(),
+        "a handler ends before its caller leaves"
+    );
+    assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
+};

