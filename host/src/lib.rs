@@ -6,10 +6,14 @@ pub mod clock;
 pub mod ids;
 pub mod limits;
 
+pub mod record;
+pub mod storage;
+
 pub mod config;
 
 pub mod engine;
 pub mod journal;
+pub mod state;
 
 pub mod registry;
 

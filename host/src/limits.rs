@@ -83,6 +83,26 @@ pub const VIEW_BYTES_CHECKPOINT: usize = 64 * 1024 * 1024;
 pub const VIEW_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Pause between checkpoints while there is something to write.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Forgotten rows that one checkpoint purges.
+pub const PURGE_ROWS_MAX: usize = 20_000;
+/// Scheduled messages that one batch makes due.
+pub const DUE_MESSAGES_MAX: usize = 4_096;
+/// Guest calls of one app that run at the same time.
+pub const APP_RUNNING_MAX: usize = 8;
+/// Executor threads, counting those added while others are held up by slow guests.
+pub const EXECUTOR_THREADS_MAX: usize = 32;
+/// Native stack of an executor thread: the guest's share and the host's own.
+pub const EXECUTOR_STACK_BYTES: usize = 2 * 1024 * 1024;
+/// How long a guest call may wait for a thread before another thread is added.
+pub const EXECUTOR_PATIENCE: Duration = Duration::from_millis(10);
+/// How long an added thread stays without work.
+pub const EXECUTOR_IDLE_MAX: Duration = Duration::from_secs(10);
+/// Requests that the partition's loop takes before it looks at other events.
+pub const INBOX_DRAIN_MAX: usize = 512;
+/// Bytes of the outcomes of calls without a key that are kept in memory.
+pub const RECENT_OUTCOME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Pause before a partition whose storage failed is reopened.
+pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file and for the journal file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
 /// redb's page cache for a journal file.

@@ -57,6 +57,16 @@ impl<T> Durable<T> {
     }
 }
 
+impl<T, E> Durable<Result<T, E>> {
+    /// Moves a failure to work the value out, to the outside.
+    ///
+    /// # Errors
+    /// The inner one.
+    pub fn transpose(self) -> Result<Durable<T>, E> {
+        self.value.map(|value| Durable { value })
+    }
+}
+
 /// A value that waits for its cause to be durable.
 #[derive(Debug)]
 pub struct Parked<T> {

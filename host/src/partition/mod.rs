@@ -1,2 +1,447 @@
-//! The heart: one partition's mailboxes, executor, transactions, commit and checkpoint.
+//! The heart: one partition owns entities, their mailboxes, one journal and one state file. It is the unit of
+//! order, of failure and of movement. This file is the actor: threads around the [`core`] state machine, and
+//! the handle that the router asks through. Invariant: one loop touches the state machine.
+
+mod admit;
+mod checkpoint;
+mod commit;
+mod core;
+mod executor;
+mod finish;
+mod inspect;
+mod ledger;
+mod mailbox;
+mod recent;
+mod recover;
 pub mod request;
+mod transaction;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
+use tokio::sync::oneshot;
+
+use self::core::{Apps, Core, Event, Output, Settings};
+use self::executor::Executor;
+use self::inspect::{Listing, Portrait};
+use self::request::{
+    Accepted, Answer, Answered, Cancelled, DeadLetterInfo, EntityInfo, Invocation, MessageStatus,
+    PartitionStatus, Refusal, Send,
+};
+use crate::clock::Clock;
+use crate::engine::Engine;
+use crate::ids::{EntityRef, MessageId};
+use crate::limits;
+use crate::registry::Registry;
+
+/// What a partition is started with.
+pub struct PartitionConfig {
+    /// Its own folder: journal and state file.
+    pub folder: PathBuf,
+    /// Where handlers come from.
+    pub registry: Arc<Registry>,
+    /// What runs them.
+    pub engine: Engine,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Executor threads to begin with.
+    pub workers: usize,
+}
+
+/// A request to the loop.
+enum Request {
+    Call(Invocation, oneshot::Sender<Answered<Answer>>),
+    Send(Send, oneshot::Sender<Answered<Accepted>>),
+    Read(Invocation, oneshot::Sender<Answered<Answer>>),
+    Message(MessageId, bool, oneshot::Sender<Answered<MessageStatus>>),
+    Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
+    List(String, String, oneshot::Sender<Answered<Listing>>),
+    Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
+    DeadLetters(
+        Option<String>,
+        Option<MessageId>,
+        usize,
+        oneshot::Sender<Answered<Vec<DeadLetterInfo>>>,
+    ),
+    DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
+    SettleDead(MessageId, bool, oneshot::Sender<Answered<bool>>),
+    Status(oneshot::Sender<PartitionStatus>),
+    Close,
+}
+
+/// Asks a partition. Cheap to clone.
+#[derive(Clone)]
+pub struct Partition {
+    requests: Sender<Request>,
+}
+
+/// The partition's loop; join it after [`Partition::close`].
+pub struct PartitionThread(JoinHandle<()>);
+
+impl PartitionThread {
+    /// Waits until the partition has written its last checkpoint and closed its files.
+    pub fn join(self) {
+        drop(self.0.join());
+    }
+}
+
+impl Partition {
+    /// Opens the partition's files, recovers, and starts its threads. Blocks.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or are damaged.
+    pub fn start(config: PartitionConfig) -> anyhow::Result<(Self, PartitionThread)> {
+        let (requests, inbox) = bounded(limits::PARTITION_INBOX_MAX);
+        let (engine, registry) = (config.engine.clone(), config.registry.clone());
+        let executor = Executor::new(engine, registry, config.clock.clone(), config.workers);
+        let first = Open::new(&config)?;
+        let thread = std::thread::Builder::new()
+            .name("keystead-partition".into())
+            .spawn(move || supervise(&config, &executor, first, &inbox))?;
+        Ok((Self { requests }, PartitionThread(thread)))
+    }
+
+    /// Runs a command once; answers when its result is durable.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn call(&self, invocation: Invocation) -> Answered<Answer> {
+        let answer = self.ask(|to| Request::Call(invocation, to));
+        match tokio::time::timeout(limits::CALL_WAIT_MAX, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Refusal::TimedOut(limits::CALL_WAIT_MAX.as_millis() as u64)),
+        }
+    }
+
+    /// Queues a command durably.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn send(&self, send: Send) -> Answered<Accepted> {
+        self.ask(|to| Request::Send(send, to)).await
+    }
+
+    /// Runs a query on a consistent view.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn read(&self, invocation: Invocation) -> Answered<Answer> {
+        self.ask(|to| Request::Read(invocation, to)).await
+    }
+
+    /// Where a message is; waits up to `wait` for it to end.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn message(&self, id: MessageId, wait: Duration) -> Answered<MessageStatus> {
+        if !wait.is_zero() {
+            let ended = self.ask(|to| Request::Message(id, true, to));
+            if let Ok(status) = tokio::time::timeout(wait, ended).await {
+                return status;
+            }
+        }
+        self.ask(|to| Request::Message(id, false, to)).await
+    }
+
+    /// Cancels a message that has not started.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cancel(&self, id: MessageId) -> Answered<Cancelled> {
+        self.ask(|to| Request::Cancel(id, to)).await
+    }
+
+    /// A page of entities in key order.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entities(
+        &self,
+        (app, kind): (&str, &str),
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Answered<Vec<EntityInfo>> {
+        let listing = self.ask(|to| Request::List(app.into(), kind.into(), to)).await?;
+        let (prefix, after) = (prefix.to_owned(), after.map(ToOwned::to_owned));
+        aside(move || {
+            listing.map(|listing| listing.page(&prefix, after.as_deref(), limit)).transpose()
+        })
+        .await
+    }
+
+    /// One entity.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
+        let portrait = self.ask(|to| Request::Show(entity, to)).await?;
+        aside(move || portrait.map(|portrait| portrait.paint()).transpose()).await
+    }
+
+    /// Dead letters in order of their ids.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn dead_letters(
+        &self,
+        app: Option<&str>,
+        after: Option<MessageId>,
+        limit: usize,
+    ) -> Answered<Vec<DeadLetterInfo>> {
+        let limit = limit.min(limits::PAGE_ROWS_MAX);
+        self.ask(|to| Request::DeadLetters(app.map(Into::into), after, limit, to)).await
+    }
+
+    /// One dead letter.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn dead_letter(&self, id: MessageId) -> Answered<Option<DeadLetterInfo>> {
+        self.ask(|to| Request::DeadLetter(id, to)).await
+    }
+
+    /// Sends a dead letter again (`again`) or forgets it; false when there is none.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn settle_dead(&self, id: MessageId, again: bool) -> Answered<bool> {
+        self.ask(|to| Request::SettleDead(id, again, to)).await
+    }
+
+    /// Gauges.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is closed.
+    pub async fn status(&self) -> Result<PartitionStatus, Refusal> {
+        let (to, status) = oneshot::channel();
+        self.push(Request::Status(to))?;
+        status.await.map_err(|_| closed())
+    }
+
+    /// Takes no more work; what was accepted is finished or stays queued. Join the thread afterwards.
+    pub fn close(&self) {
+        drop(self.requests.send(Request::Close));
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Answered<T>>) -> Request,
+    ) -> Answered<T> {
+        let (to, answer) = oneshot::channel();
+        self.push(request(to))?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn push(&self, request: Request) -> Result<(), Refusal> {
+        self.requests.try_send(request).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Overloaded { what: "waiting requests" },
+            TrySendError::Disconnected(_) => closed(),
+        })
+    }
+}
+
+fn closed() -> Refusal {
+    Refusal::Unavailable("the partition is closed".into())
+}
+
+/// Runs a read of the state file where it may block.
+async fn aside<T: std::marker::Send + 'static>(
+    read: impl FnOnce() -> Result<crate::journal::Durable<T>, view::ReadError>
+    + std::marker::Send
+    + 'static,
+) -> Answered<T> {
+    let read = tokio::task::spawn_blocking(read).await;
+    match read {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Refusal::Unavailable(error.to_string())),
+        Err(error) => Err(Refusal::Unavailable(error.to_string())),
+    }
+}
+
+impl Apps for Registry {
+    fn settings(&self, app: &str) -> Settings {
+        self.app(app).map_or_else(Settings::default, |app| Settings {
+            retry: app.config.retry,
+            retention_s: app.config.outcome_retention_s,
+            mailbox_max: app.config.mailbox_max,
+        })
+    }
+}
+
+/// An open partition: the state machine, its threads and their channels.
+struct Open {
+    core: Core,
+    events: Receiver<Event>,
+    to_loop: Sender<Event>,
+    appends: Sender<commit::Append>,
+    checkpoints: Sender<checkpoint::Checkpoint>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Open {
+    fn new(config: &PartitionConfig) -> anyhow::Result<Self> {
+        let recovered = recover::open(&config.folder)?;
+        let recover::Recovered { view, ledger, receipt, mark, journal, file } = recovered;
+        let apps: Arc<dyn Apps> = config.registry.clone();
+        let core = Core::new(config.clock.clone(), apps, (view, ledger), (receipt, mark));
+        let (to_loop, events) = unbounded();
+        // One append and one checkpoint at a time: room for one is room enough.
+        let (appends, to_append) = bounded(1);
+        let (checkpoints, to_checkpoint) = bounded(1);
+        let (tell, thread) = (to_loop.clone(), std::thread::Builder::new());
+        let journal_thread = thread.name("keystead-journal".into()).spawn(move || {
+            commit::run_journal(journal, &to_append, &tell);
+        })?;
+        let (tell, thread) = (to_loop.clone(), std::thread::Builder::new());
+        let checkpoint_thread = thread.name("keystead-checkpoint".into()).spawn(move || {
+            checkpoint::run_checkpoints(&file, &to_checkpoint, &tell);
+        })?;
+        let threads = vec![journal_thread, checkpoint_thread];
+        Ok(Self { core, events, to_loop, appends, checkpoints, threads })
+    }
+
+    /// Runs until it is closed (true) or poisoned (false).
+    fn run(&mut self, executor: &Executor, inbox: &Receiver<Request>) -> bool {
+        loop {
+            self.perform(executor);
+            if self.core.drained() {
+                return self.core.poisoned().is_none();
+            }
+            let relieve = executor.relieve();
+            let timer = self
+                .core
+                .next_ms()
+                .map(|at| Duration::from_millis(at.saturating_sub(self.core.clock.now_ms())));
+            let wait = [relieve, timer].into_iter().flatten().min();
+            self.wait(inbox, wait);
+            self.core.step();
+        }
+    }
+
+    /// Waits for an event or a request, then takes what is there.
+    fn wait(&mut self, inbox: &Receiver<Request>, wait: Option<Duration>) {
+        let mut select = crossbeam_channel::Select::new();
+        select.recv(&self.events);
+        if !self.core.saturated() {
+            select.recv(inbox);
+        }
+        match wait {
+            Some(wait) => drop(select.ready_timeout(wait)),
+            None => drop(select.ready()),
+        }
+        while let Ok(event) = self.events.try_recv() {
+            self.core.event(event);
+        }
+        for _ in 0..limits::INBOX_DRAIN_MAX {
+            if self.core.saturated() {
+                break;
+            }
+            match inbox.try_recv() {
+                Ok(request) => request.handle(&mut self.core),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    self.core.close();
+                    break;
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, executor: &Executor) {
+        let mut jobs = vec![];
+        for output in self.core.outputs() {
+            match output {
+                Output::Run(job) => jobs.push(job),
+                // The journal and checkpoint threads end only after telling why.
+                Output::Append(append) => drop(self.appends.send(append)),
+                Output::Checkpoint(checkpoint) => drop(self.checkpoints.send(checkpoint)),
+            }
+        }
+        if !jobs.is_empty() {
+            executor.run(jobs.into_iter(), &self.to_loop);
+        }
+    }
+
+    fn close(self) {
+        let Self { core, appends, checkpoints, threads, .. } = self;
+        drop((core, appends, checkpoints));
+        for thread in threads {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Request {
+    fn handle(self, core: &mut Core) {
+        match self {
+            Self::Call(invocation, to) => core.call(invocation, to),
+            Self::Send(send, to) => core.send(send, to),
+            Self::Read(invocation, to) => core.read(invocation, to),
+            Self::Message(id, wait, to) => core.message(id, wait, to),
+            Self::Cancel(id, to) => core.cancel(id, to),
+            Self::List(app, kind, to) => core.listing(&app, &kind, to),
+            Self::Show(entity, to) => core.portrait(entity, to),
+            Self::DeadLetters(app, after, limit, to) => {
+                core.dead_letters(app.as_deref(), after, limit, to);
+            }
+            Self::DeadLetter(id, to) => core.dead_letter(id, to),
+            Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
+            Self::Status(to) => drop(to.send(core.status())),
+            Self::Close => core.close(),
+        }
+    }
+}
+
+/// Keeps the partition open: after a storage failure it is closed, and opened again from disk.
+fn supervise(
+    config: &PartitionConfig,
+    executor: &Executor,
+    first: Open,
+    inbox: &Receiver<Request>,
+) {
+    let mut open = first;
+    loop {
+        let closed = open.run(executor, inbox);
+        open.close();
+        if closed {
+            break;
+        }
+        match reopen(config, inbox) {
+            Some(again) => open = again,
+            None => break,
+        }
+    }
+    executor.close();
+}
+
+/// Tries until the partition opens; refuses what comes meanwhile. `None` when it is told to close.
+fn reopen(config: &PartitionConfig, inbox: &Receiver<Request>) -> Option<Open> {
+    loop {
+        let why = match Open::new(config) {
+            Ok(open) => {
+                tracing::info!("partition reopened");
+                return Some(open);
+            }
+            Err(error) => format!("its storage failed: {error:#}"),
+        };
+        tracing::error!(%why, "partition stays closed");
+        let deadline = config.clock.monotonic() + limits::REOPEN_PAUSE;
+        loop {
+            let left = deadline.saturating_sub(config.clock.monotonic());
+            match inbox.recv_timeout(left) {
+                Ok(Request::Close) => return None,
+                // Dropping a request answers it: its partition is closed.
+                Ok(request) => drop(request),
+                Err(_) => break,
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Requests from outside: calls, sends and queries enter the partition here, or are refused before anything of
+//! them is kept. Idempotency keys are looked up here: the first answer again, or attach to what is in flight.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::core::{Caller, Core, Entry, Idempotency, InFlight, Waiter, Work};
+use super::request::{
+    Accepted, Answer, Answered, CallFailure, CallResult, Invocation, Refusal, Send,
+};
+use super::view::Stamped;
+use crate::engine::{Due, Failure};
+use crate::ids::{MessageId, Position};
+use crate::limits;
+use crate::record::delta::{Delta, Op};
+use crate::record::keys;
+use crate::record::message::{Message, Origin};
+use crate::record::outcome::{Ending, Outcome, Remembered, fingerprint};
+
+impl Core {
+    /// Runs a command once and answers when its result is durable.
+    pub(crate) fn call(
+        &mut self,
+        invocation: Invocation,
+        reply: oneshot::Sender<Answered<Answer>>,
+    ) {
+        let idempotency = match self.admit(&invocation) {
+            Ok(idempotency) => idempotency,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        if let Some(key) = &idempotency {
+            match self.known(key) {
+                Ok(None) => {}
+                Ok(Some(known)) => return self.answer_known(&known, reply),
+                Err(refusal) => return drop(reply.send(Err(refusal))),
+            }
+        }
+        let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
+        if let Some(key) = &idempotency {
+            let flight = InFlight { id: message.id, fingerprint: key.fingerprint };
+            self.keyed.insert(key.row.clone(), flight);
+        }
+        let seq = self.ledger.next_seq();
+        let call = Some(Caller { reply, idempotency });
+        let entity = message.target.clone();
+        self.mailboxes.push(&entity, Entry { seq, message, attempts: 0, call });
+        self.dispatch(&entity);
+    }
+
+    /// Queues a command durably.
+    pub(crate) fn send(&mut self, send: Send, reply: oneshot::Sender<Answered<Accepted>>) {
+        let Send { invocation, due } = send;
+        let idempotency = match self.admit(&invocation) {
+            Ok(idempotency) => idempotency,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        if let Some(key) = &idempotency {
+            match self.known(key) {
+                Ok(None) => {}
+                Ok(Some(known)) => {
+                    let (id, expires_ms) = (known.id, known.expires_ms);
+                    let accepted = Accepted { id, previously: true, expires_ms };
+                    return self.commit.reply(known.cause, accepted, reply);
+                }
+                Err(refusal) => return drop(reply.send(Err(refusal))),
+            }
+        }
+        let retention_s = self.apps.settings(invocation.entity.app()).retention_s;
+        let message = self.compose(invocation, Origin::Ingress { retention_s });
+        let (id, target) = (message.id, message.target.clone());
+        let seq = self.ledger.next_seq();
+        let now_ms = self.clock.now_ms();
+        let mut ops = vec![match due {
+            Due::AtMs(due_ms) if due_ms > now_ms => Op::Schedule { due_ms, seq, message },
+            Due::AtMs(_) | Due::Now => Op::Enqueue { seq, message },
+        }];
+        let mut expires_ms = None;
+        if let Some(key) = idempotency {
+            // The key is remembered at least until the outcome is forgotten, however long the delay.
+            let due_ms = if let Due::AtMs(due_ms) = due { due_ms.max(now_ms) } else { now_ms };
+            let until = due_ms + key.retention_s * 1_000;
+            expires_ms = Some(until);
+            let mark = Remembered { id, fingerprint: key.fingerprint, expires_ms: until };
+            let mark = Arc::new(mark);
+            ops.push(Op::Remember { entity: target, key: key.key, mark });
+        }
+        let position = self.apply(Delta { writes: None, ops });
+        self.commit.reply(position, Accepted { id, previously: false, expires_ms }, reply);
+    }
+
+    /// Runs a query beside whatever else runs.
+    pub(crate) fn read(
+        &mut self,
+        invocation: Invocation,
+        reply: oneshot::Sender<Answered<Answer>>,
+    ) {
+        if let Err(refusal) = self.open() {
+            return drop(reply.send(Err(refusal)));
+        }
+        if self.running() >= limits::EXECUTOR_QUEUE_MAX {
+            let refusal = Refusal::Overloaded { what: "guest calls in progress" };
+            return drop(reply.send(Err(refusal)));
+        }
+        let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
+        self.run(Work::Query { reply }, message, 1);
+    }
+
+    /// Checks the bounds, and reads the idempotency key.
+    fn admit(&self, invocation: &Invocation) -> Result<Option<Idempotency>, Refusal> {
+        self.open()?;
+        let bounds = [
+            ("messages", self.ledger.len() + self.mailboxes.len(), limits::PARTITION_MESSAGES_MAX),
+            ("message bytes", self.ledger.bytes(), limits::PARTITION_MESSAGE_BYTES_MAX),
+            ("uncheckpointed bytes", self.view.bytes(), limits::VIEW_BYTES_MAX),
+        ];
+        for (what, size, max) in bounds {
+            if size >= max {
+                return Err(Refusal::Overloaded { what });
+            }
+        }
+        let entity = &invocation.entity;
+        let waiting = self.mailboxes.waiting(entity);
+        if waiting > 0 && waiting >= self.apps.settings(entity.app()).mailbox_max {
+            return Err(Refusal::MailboxFull { waiting });
+        }
+        Ok(invocation.idempotency_key.as_ref().map(|key| Idempotency {
+            key: key.clone(),
+            row: keys::idempotency(entity, key),
+            fingerprint: fingerprint(
+                &invocation.handler,
+                invocation.content_type.as_deref(),
+                &invocation.input,
+            ),
+            retention_s: self.apps.settings(entity.app()).retention_s,
+        }))
+    }
+
+    fn compose(&self, invocation: Invocation, origin: Origin) -> Arc<Message> {
+        let Invocation { entity, handler, input, content_type, trace, .. } = invocation;
+        let id = MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
+        Arc::new(Message { id, target: entity, handler, input, content_type, trace, origin })
+    }
+
+    /// What this idempotency key stands for already.
+    fn known(&mut self, key: &Idempotency) -> Result<Option<Known>, Refusal> {
+        if let Some(flight) = self.keyed.get(&key.row) {
+            if flight.fingerprint != key.fingerprint {
+                return Err(Refusal::IdempotencyMismatch);
+            }
+            let (id, cause) = (flight.id, Position(0));
+            return Ok(Some(Known { id, cause, expires_ms: None, in_flight: true }));
+        }
+        let found = self.view.remembered(&key.row);
+        let Some(Stamped { cause, value: mark }) = self.readable(found)? else { return Ok(None) };
+        if mark.expires_ms <= self.clock.now_ms() {
+            return Ok(None);
+        }
+        if mark.fingerprint != key.fingerprint {
+            return Err(Refusal::IdempotencyMismatch);
+        }
+        let expires_ms = Some(mark.expires_ms);
+        Ok(Some(Known { id: mark.id, cause, expires_ms, in_flight: false }))
+    }
+
+    /// Answers a repeated call: with the first answer, or when there is one.
+    fn answer_known(&mut self, known: &Known, reply: oneshot::Sender<Answered<Answer>>) {
+        let id = known.id;
+        if known.in_flight {
+            return self.wait_for(id, Waiter::Answer(reply));
+        }
+        let outcome = self.view.outcome(id);
+        match self.readable(outcome) {
+            Err(refusal) => drop(reply.send(Err(refusal))),
+            Ok(Some(outcome)) => {
+                let mut answer = answer_of(id, &outcome.value);
+                answer.replayed = true;
+                self.commit.reply(outcome.cause, answer, reply);
+            }
+            Ok(None) if self.ledger.dead.contains_key(&id) => {
+                let failure = Failure {
+                    code: "parked".into(),
+                    message: format!("{id} was given up on and is a dead letter"),
+                    details: None,
+                    retryable: false,
+                };
+                let result = CallResult::Failed(CallFailure::Error(failure));
+                let answer =
+                    Answer { id, result, version: 0, replayed: true, expires_ms: known.expires_ms };
+                self.commit.reply(self.commit.applied(), answer, reply);
+            }
+            Ok(None) if self.ledger.place(id).is_some() => self.wait_for(id, Waiter::Answer(reply)),
+            Ok(None) => {
+                let failure = Failure {
+                    code: "cancelled".into(),
+                    message: format!("{id} was cancelled; use another Idempotency-Key"),
+                    details: None,
+                    retryable: false,
+                };
+                let result = CallResult::Failed(CallFailure::Error(failure));
+                let answer =
+                    Answer { id, result, version: 0, replayed: true, expires_ms: known.expires_ms };
+                self.commit.reply(self.commit.applied(), answer, reply);
+            }
+        }
+    }
+
+    /// Registers somebody who waits for a message to end.
+    pub(crate) fn wait_for(&mut self, id: MessageId, waiter: Waiter) {
+        let waiters = self.waiters.entry(id).or_default();
+        waiters.retain(|waiter| !waiter.gone());
+        waiters.push(waiter);
+    }
+}
+
+struct Known {
+    id: MessageId,
+    cause: Position,
+    expires_ms: Option<u64>,
+    /// A call that has not ended; nothing of it is kept yet.
+    in_flight: bool,
+}
+
+/// A kept outcome as an answer.
+pub(crate) fn answer_of(id: MessageId, outcome: &Outcome) -> Answer {
+    let result = match &outcome.ending {
+        Ending::Reply(body) => CallResult::Reply(body.clone()),
+        Ending::Rejected(why) => CallResult::Rejected(Failure {
+            code: why.code.clone(),
+            message: why.message.clone(),
+            details: why.details.clone(),
+            retryable: false,
+        }),
+    };
+    let (version, expires_ms) = (outcome.version, Some(outcome.expires_ms));
+    Answer { id, result, version, replayed: false, expires_ms }
+}

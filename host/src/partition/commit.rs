@@ -1,0 +1,208 @@
+//! Group commit: Deltas that are ready join one batch, one append makes them all durable, and replies wait for
+//! the position that holds their cause. While an append is in flight the next batch forms. Invariant: a reply
+//! leaves only through [`Commit::durable`], with the journal's own receipt.
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::sync::oneshot;
+
+use super::core::Event;
+use super::request::{Answered, Refusal};
+use crate::ids::Position;
+use crate::journal::{Journal, Parked, Receipt};
+use crate::limits;
+use crate::record;
+use crate::record::delta::{Batch, Delta};
+
+/// The batch that forms, the one in flight, and who waits for them.
+pub(crate) struct Commit {
+    forming: Batch,
+    forming_bytes: usize,
+    sealed: Position,
+    in_flight: bool,
+    receipt: Receipt,
+    waiting: BTreeMap<Position, Vec<Box<dyn Release>>>,
+    /// Deltas added since start.
+    pub(crate) transactions: u64,
+    /// Batches sealed since start.
+    pub(crate) appends: u64,
+}
+
+impl Commit {
+    /// Goes on after `receipt`, which says what the journal holds.
+    pub(crate) fn new(receipt: Receipt) -> Self {
+        Self {
+            forming: vec![],
+            forming_bytes: 0,
+            sealed: receipt.through(),
+            in_flight: false,
+            receipt,
+            waiting: BTreeMap::new(),
+            transactions: 0,
+            appends: 0,
+        }
+    }
+
+    /// The position that the next Delta will have.
+    pub(crate) fn next(&self) -> Position {
+        self.sealed.next()
+    }
+
+    /// The last position that anything was applied at.
+    pub(crate) fn applied(&self) -> Position {
+        if self.forming.is_empty() { self.sealed } else { self.next() }
+    }
+
+    /// The last durable position.
+    pub(crate) fn through(&self) -> Position {
+        self.receipt.through()
+    }
+
+    /// Adds a Delta to the batch that forms.
+    pub(crate) fn add(&mut self, delta: Delta) {
+        self.forming_bytes += delta.bytes();
+        self.transactions += 1;
+        self.forming.push(delta);
+    }
+
+    /// True when the batch that forms should take no more work until it is sealed.
+    pub(crate) fn full(&self) -> bool {
+        self.forming.len() >= limits::BATCH_TRANSACTIONS_MAX
+            || self.forming_bytes >= limits::BATCH_BYTES_MAX
+    }
+
+    /// True when nothing forms and nothing is in flight.
+    pub(crate) fn idle(&self) -> bool {
+        self.forming.is_empty() && !self.in_flight
+    }
+
+    /// True when nothing forms: the view is exactly what is sealed.
+    pub(crate) fn settled(&self) -> bool {
+        self.forming.is_empty()
+    }
+
+    /// Takes the batch to append, when there is one and none is in flight.
+    pub(crate) fn seal(&mut self) -> Option<(Position, Batch)> {
+        if self.in_flight || self.forming.is_empty() {
+            return None;
+        }
+        self.in_flight = true;
+        self.appends += 1;
+        self.sealed = self.sealed.next();
+        self.forming_bytes = 0;
+        Some((self.sealed, std::mem::take(&mut self.forming)))
+    }
+
+    /// Sends `value` when the journal is durable through `cause`: now if it is already.
+    pub(crate) fn reply<T: Send + 'static>(
+        &mut self,
+        cause: Position,
+        value: T,
+        to: oneshot::Sender<Answered<T>>,
+    ) {
+        let waiting = Reply { parked: Parked::new(cause, value), to };
+        if cause <= self.receipt.through() {
+            Box::new(waiting).release(self.receipt);
+        } else {
+            self.waiting.entry(cause).or_default().push(Box::new(waiting));
+        }
+    }
+
+    /// The append in flight is durable: releases what waited for it.
+    pub(crate) fn durable(&mut self, receipt: Receipt) {
+        assert!(receipt.through() == self.sealed, "one append at a time, in order");
+        self.receipt = receipt;
+        self.in_flight = false;
+        let later = self.waiting.split_off(&receipt.through().next());
+        for waiting in std::mem::replace(&mut self.waiting, later).into_values().flatten() {
+            waiting.release(receipt);
+        }
+    }
+
+    /// Nothing more will be durable: refuses everything that waits.
+    pub(crate) fn refuse(&mut self, refusal: &Refusal) {
+        for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
+            waiting.refuse(refusal.clone());
+        }
+    }
+}
+
+/// A reply that waits for its cause.
+trait Release: Send {
+    fn release(self: Box<Self>, receipt: Receipt);
+    fn refuse(self: Box<Self>, refusal: Refusal);
+}
+
+struct Reply<T> {
+    parked: Parked<T>,
+    to: oneshot::Sender<Answered<T>>,
+}
+
+impl<T: Send> Release for Reply<T> {
+    fn release(self: Box<Self>, receipt: Receipt) {
+        let durable = self.parked.release(receipt);
+        let durable = durable.unwrap_or_else(|_| unreachable!("released before its cause"));
+        // Whoever asked may have gone; what was done stays done.
+        drop(self.to.send(Ok(durable)));
+    }
+
+    fn refuse(self: Box<Self>, refusal: Refusal) {
+        drop(self.to.send(Err(refusal)));
+    }
+}
+
+/// One append to make.
+pub(crate) struct Append {
+    pub(crate) position: Position,
+    pub(crate) batch: Batch,
+    pub(crate) trim: Position,
+}
+
+/// The thread that appends. Ends with its channel, or after the first failure: the journal must be reopened.
+pub(crate) fn run_journal(
+    mut journal: Box<dyn Journal>,
+    appends: &Receiver<Append>,
+    events: &Sender<Event>,
+) {
+    for Append { position, batch, trim } in appends {
+        let appended = journal.append(position, &record::encode(&batch), trim);
+        // The batch shares its bytes with the view; letting go first keeps the loop from copying them.
+        drop(batch);
+        let failed = appended.is_err();
+        if events.send(Event::Appended(appended)).is_err() || failed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Mark, MemoryDisk, MemoryJournal};
+
+    #[test]
+    fn replies_wait_for_their_own_position_and_no_longer() {
+        let disk = MemoryDisk::default();
+        let mut journal = MemoryJournal::open(&disk);
+        let (receipt, _) = journal.read(Mark::default(), &mut |_, _| Ok(())).expect("empty");
+        let mut commit = Commit::new(receipt);
+        let (to, mut now) = oneshot::channel();
+        commit.reply(Position(0), "old", to);
+        assert_eq!(now.try_recv().expect("at once").expect("yes").into_inner(), "old");
+        commit.add(Delta::default());
+        let (first, _) = commit.seal().expect("a batch");
+        commit.add(Delta::default());
+        let (to, mut one) = oneshot::channel();
+        commit.reply(first, 1, to);
+        let (to, mut two) = oneshot::channel();
+        commit.reply(commit.next(), 2, to);
+        assert!(one.try_recv().is_err(), "an early yes");
+        assert!(commit.seal().is_none(), "one append at a time");
+        commit.durable(journal.append(first, b"", Position(0)).expect("appended").0);
+        assert_eq!(one.try_recv().expect("now").expect("yes").into_inner(), 1);
+        assert!(two.try_recv().is_err(), "an early yes");
+        commit.refuse(&Refusal::Unavailable("closed".into()));
+        assert!(two.try_recv().expect("now").is_err());
+    }
+}

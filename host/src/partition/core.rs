@@ -1,0 +1,482 @@
+//! The partition as a state machine: events in, outputs out, no threads, no files and no clock of its own, so
+//! that a simulator can drive it. One loop owns it. Invariants: commands of one entity are serial; a Delta is
+//! applied to the view in the order of its position; nothing is answered but through [`Commit`].
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpoint;
+use super::commit::{Append, Commit};
+use super::executor::{Executed, Job};
+use super::ledger::{Ledger, Pending};
+use super::mailbox::{Mailboxes, Waiting};
+use super::recent::Recent;
+use super::request::{Answer, Answered, MessageStatus, PartitionStatus, Refusal};
+use super::view::{ReadError, View};
+use crate::clock::Clock;
+use crate::config::RetryPolicy;
+use crate::ids::{EntityRef, MessageId, Position};
+use crate::journal::{JournalError, Mark, Receipt};
+use crate::limits;
+use crate::record::delta::{Batch, Delta, Op};
+use crate::record::message::{Message, Origin};
+use crate::state::Snapshot;
+use crate::storage::StorageError;
+
+/// What an app's configuration says to the partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) retention_s: u64,
+    pub(crate) mailbox_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            retention_s: limits::OUTCOME_RETENTION.as_secs(),
+            mailbox_max: limits::MAILBOX_MESSAGES_MAX,
+        }
+    }
+}
+
+/// Where the partition learns an app's settings.
+pub(crate) trait Apps: Send + Sync {
+    fn settings(&self, app: &str) -> Settings;
+}
+
+/// What the threads around the loop tell it.
+pub(crate) enum Event {
+    Executed(Box<Executed>),
+    Appended(Result<(Receipt, Mark), JournalError>),
+    Checkpointed(Result<Arc<Snapshot>, StorageError>),
+}
+
+/// What the loop is to do.
+pub(crate) enum Output {
+    Run(Job),
+    Append(Append),
+    Checkpoint(Checkpoint),
+}
+
+/// A guest call's purpose; it travels with the call.
+pub(crate) enum Work {
+    Query { reply: oneshot::Sender<Answered<Answer>> },
+    Command(Entry),
+}
+
+/// A command that waits in a mailbox.
+pub(crate) struct Entry {
+    pub(crate) seq: u64,
+    pub(crate) message: Arc<Message>,
+    /// Failed attempts.
+    pub(crate) attempts: u32,
+    /// Set for a call: whoever waits for it. A message of the mailbox table has none.
+    pub(crate) call: Option<Caller>,
+}
+
+/// Whoever waits for a call.
+pub(crate) struct Caller {
+    pub(crate) reply: oneshot::Sender<Answered<Answer>>,
+    pub(crate) idempotency: Option<Idempotency>,
+}
+
+/// An `Idempotency-Key` as it was used.
+#[derive(Debug, Clone)]
+pub(crate) struct Idempotency {
+    pub(crate) key: String,
+    /// The key in the idempotency table.
+    pub(crate) row: Vec<u8>,
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) retention_s: u64,
+}
+
+impl Waiting for Entry {
+    fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    fn sender(&self) -> Option<&EntityRef> {
+        self.message.sender()
+    }
+}
+
+/// A keyed call that has not ended.
+pub(crate) struct InFlight {
+    pub(crate) id: MessageId,
+    pub(crate) fingerprint: [u8; 16],
+}
+
+/// Whoever waits for a message to end.
+pub(crate) enum Waiter {
+    Answer(oneshot::Sender<Answered<Answer>>),
+    Status(oneshot::Sender<Answered<MessageStatus>>),
+}
+
+impl Waiter {
+    pub(crate) fn gone(&self) -> bool {
+        match self {
+            Self::Answer(to) => to.is_closed(),
+            Self::Status(to) => to.is_closed(),
+        }
+    }
+}
+
+/// One partition's state machine.
+pub(crate) struct Core {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) apps: Arc<dyn Apps>,
+    pub(crate) view: View,
+    pub(crate) ledger: Ledger,
+    pub(crate) mailboxes: Mailboxes<Entry>,
+    pub(crate) commit: Commit,
+    pub(crate) recent: Recent,
+    pub(crate) keyed: HashMap<Vec<u8>, InFlight>,
+    pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
+    /// Messages of the mailbox table that are being handled.
+    pub(crate) running_seqs: HashSet<u64>,
+    running: usize,
+    /// Entities whose turn came while the executor or the batch was full.
+    stalled: VecDeque<EntityRef>,
+    outputs: Vec<Output>,
+    /// The chain up to the last durable position.
+    mark: Mark,
+    /// A checkpoint that waits for its position to be durable.
+    frozen: Option<Arc<super::view::Memtable>>,
+    checkpointing: bool,
+    checkpointed: Position,
+    next_checkpoint_ms: u64,
+    closing: bool,
+    poisoned: Option<String>,
+}
+
+impl Core {
+    /// A partition over what recovery found: `view` and `ledger` hold everything through `mark`.
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        apps: Arc<dyn Apps>,
+        (view, ledger): (View, Ledger),
+        (receipt, mark): (Receipt, Mark),
+    ) -> Self {
+        let checkpointed = view.base().mark().position;
+        let mut core = Self {
+            next_checkpoint_ms: clock.now_ms(),
+            clock,
+            apps,
+            view,
+            ledger,
+            mailboxes: Mailboxes::default(),
+            commit: Commit::new(receipt),
+            recent: Recent::default(),
+            keyed: HashMap::new(),
+            waiters: HashMap::new(),
+            running_seqs: HashSet::new(),
+            running: 0,
+            stalled: VecDeque::new(),
+            outputs: vec![],
+            mark,
+            frozen: None,
+            checkpointing: false,
+            checkpointed,
+            closing: false,
+            poisoned: None,
+        };
+        core.fill_mailboxes();
+        core
+    }
+
+    /// Handles one event from the threads around the loop.
+    pub(crate) fn event(&mut self, event: Event) {
+        match event {
+            Event::Executed(executed) => {
+                self.running -= 1;
+                self.finish(*executed);
+            }
+            Event::Appended(Ok((receipt, mark))) => {
+                self.mark = mark;
+                self.commit.durable(receipt);
+                self.start_checkpoint();
+            }
+            Event::Appended(Err(error)) => self.poison(error.to_string()),
+            Event::Checkpointed(Ok(base)) => {
+                self.checkpointed = base.mark().position;
+                self.checkpointing = false;
+                self.view.thaw(base);
+            }
+            Event::Checkpointed(Err(error)) => self.poison(error.to_string()),
+        }
+    }
+
+    /// Does what is ready: due messages, stalled entities, the next append, the next checkpoint. Call it
+    /// after a round of events and requests, and at [`Core::next_ms`].
+    pub(crate) fn step(&mut self) {
+        if self.poisoned.is_some() {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        self.make_due(now_ms);
+        for entity in self.mailboxes.wake(now_ms) {
+            self.dispatch(&entity);
+        }
+        for _ in 0..self.stalled.len() {
+            if let Some(entity) = self.stalled.pop_front() {
+                self.dispatch(&entity);
+            }
+        }
+        if let Some((position, batch)) = self.commit.seal() {
+            let trim = self.checkpointed;
+            self.outputs.push(Output::Append(Append { position, batch, trim }));
+        }
+        let urgent = self.view.bytes() >= limits::VIEW_BYTES_CHECKPOINT || self.closing;
+        if self.commit.settled() && (urgent || now_ms >= self.next_checkpoint_ms) {
+            self.freeze(now_ms);
+        }
+    }
+
+    /// What the loop is to do now.
+    pub(crate) fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// When [`Core::step`] has something to do at the latest, in milliseconds since 1970.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        if self.poisoned.is_some() {
+            return None;
+        }
+        let due = self.ledger.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms);
+        let dirty = !self.view.table.is_empty() && !self.checkpointing && self.frozen.is_none();
+        let checkpoint = dirty.then_some(self.next_checkpoint_ms);
+        [due, self.mailboxes.next_wake_ms(), checkpoint].into_iter().flatten().min()
+    }
+
+    /// True while the loop should not take further requests.
+    pub(crate) fn saturated(&self) -> bool {
+        self.commit.full()
+    }
+
+    /// Takes no more work; [`Core::drained`] says when it has ended.
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+        let refusal = Refusal::Unavailable("the host is shutting down".into());
+        self.refuse_waiting(&refusal);
+    }
+
+    /// True when everything accepted is durable and in the state file, or nothing more ever will be.
+    pub(crate) fn drained(&self) -> bool {
+        if self.poisoned.is_some() {
+            return self.running == 0;
+        }
+        let clean = self.view.table.is_empty() && !self.checkpointing && self.frozen.is_none();
+        self.closing && self.running == 0 && self.commit.idle() && clean
+    }
+
+    /// Why it takes no work any more.
+    pub(crate) fn poisoned(&self) -> Option<&str> {
+        self.poisoned.as_deref()
+    }
+
+    /// Refuses work while it is closed or broken.
+    pub(crate) fn open(&self) -> Result<(), Refusal> {
+        match &self.poisoned {
+            Some(why) => Err(Refusal::Unavailable(why.clone())),
+            None if self.closing => Err(Refusal::Unavailable("the host is shutting down".into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Storage failed: refuses everything that waits; what never became durable is dropped. Isolate, then
+    /// poison: the loop reopens the partition from disk.
+    pub(crate) fn poison(&mut self, why: String) {
+        if self.poisoned.is_some() {
+            return;
+        }
+        tracing::error!(%why, "partition poisoned");
+        let refusal = Refusal::Unavailable(why.clone());
+        self.poisoned = Some(why);
+        self.commit.refuse(&refusal);
+        self.refuse_waiting(&refusal);
+        self.outputs.clear();
+    }
+
+    /// The value, or `None` after poisoning the partition with the error.
+    pub(crate) fn readable<T>(&mut self, read: Result<T, ReadError>) -> Result<T, Refusal> {
+        read.map_err(|error| {
+            self.poison(error.to_string());
+            Refusal::Unavailable(error.to_string())
+        })
+    }
+
+    /// Applies a Delta to the view and to the mailboxes, and adds it to the batch that forms.
+    pub(crate) fn apply(&mut self, delta: Delta) -> Position {
+        let position = self.commit.next();
+        apply_delta(position, &delta, &mut self.view, &mut self.ledger);
+        for op in &delta.ops {
+            let (seq, entity) = match op {
+                Op::Enqueue { seq, .. } | Op::Unpark { seq, .. } => (*seq, self.arrived(*seq)),
+                Op::Due { mailbox_seq, .. } => (*mailbox_seq, self.arrived(*mailbox_seq)),
+                _ => continue,
+            };
+            debug_assert!(self.ledger.queued.contains_key(&seq));
+            self.dispatch(&entity);
+        }
+        self.commit.add(delta);
+        position
+    }
+
+    /// Starts the entity's next command if it may.
+    pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
+        if self.open().is_err() {
+            return;
+        }
+        if self.running >= limits::EXECUTOR_QUEUE_MAX || self.commit.full() {
+            self.stalled.push_back(entity.clone());
+            return;
+        }
+        let Some(entry) = self.mailboxes.take(entity) else { return };
+        if entry.call.is_none() {
+            self.running_seqs.insert(entry.seq);
+        }
+        let (message, attempt) = (entry.message.clone(), entry.attempts + 1);
+        self.run(Work::Command(entry), message, attempt);
+    }
+
+    /// Hands a guest call to the executor.
+    pub(crate) fn run(&mut self, work: Work, message: Arc<Message>, attempt: u32) {
+        self.running += 1;
+        let view = self.view.entity(&message.target);
+        let pending = self.ledger.pending(&message.target).map(|all| without_self(all, &message));
+        let now_ms = self.clock.now_ms();
+        self.outputs.push(Output::Run(Job { work, message, attempt, now_ms, view, pending }));
+    }
+
+    /// Guest calls handed out and not finished.
+    pub(crate) fn running(&self) -> usize {
+        self.running
+    }
+
+    pub(crate) fn status(&self) -> PartitionStatus {
+        PartitionStatus {
+            durable: self.commit.through().0,
+            checkpointed: self.checkpointed.0,
+            view_bytes: self.view.bytes(),
+            queued: self.ledger.queued.len(),
+            scheduled: self.ledger.scheduled.len(),
+            dead: self.ledger.dead.len(),
+            running: self.running,
+            transactions: self.commit.transactions,
+            appends: self.commit.appends,
+            poisoned: self.poisoned.clone(),
+        }
+    }
+
+    /// Puts a message of the mailbox table into its entity's mailbox.
+    fn arrived(&mut self, seq: u64) -> EntityRef {
+        let queued = &self.ledger.queued[&seq];
+        let (message, attempts) = (queued.message.clone(), queued.attempts);
+        let entity = message.target.clone();
+        self.mailboxes.push(&entity, Entry { seq, message, attempts, call: None });
+        entity
+    }
+
+    /// After recovery: every queued message goes to its mailbox, in arrival order.
+    fn fill_mailboxes(&mut self) {
+        let now_ms = self.clock.now_ms();
+        let mut seqs: Vec<u64> = self.ledger.queued.keys().copied().collect();
+        seqs.sort_unstable();
+        for &seq in &seqs {
+            let not_before_ms = self.ledger.queued[&seq].not_before_ms;
+            let entity = self.arrived(seq);
+            if not_before_ms > now_ms
+                && let Some(entry) = self.mailboxes.remove(&entity, seq)
+            {
+                self.mailboxes.hold(&entity, entry, not_before_ms);
+            }
+        }
+        let entities: HashSet<EntityRef> =
+            self.ledger.queued.values().map(|queued| queued.message.target.clone()).collect();
+        self.stalled.extend(entities);
+    }
+
+    fn make_due(&mut self, now_ms: u64) {
+        let due = self.ledger.scheduled.range(..=(now_ms, u64::MAX));
+        let due: Vec<_> = due.map(|(key, _)| *key).take(limits::DUE_MESSAGES_MAX).collect();
+        if due.is_empty() || self.commit.full() {
+            return;
+        }
+        let ops = due.into_iter().map(|(due_ms, seq)| {
+            let mailbox_seq = self.ledger.next_seq();
+            Op::Due { due_ms, seq, mailbox_seq }
+        });
+        let ops = ops.collect();
+        self.apply(Delta { writes: None, ops });
+    }
+
+    fn freeze(&mut self, now_ms: u64) {
+        if self.checkpointing || self.frozen.is_some() {
+            return;
+        }
+        self.frozen = self.view.freeze();
+        if self.frozen.is_some() {
+            self.next_checkpoint_ms = now_ms + limits::CHECKPOINT_INTERVAL.as_millis() as u64;
+            self.start_checkpoint();
+        }
+    }
+
+    /// IMPORTANT: a checkpoint starts only when the journal is durable through it.
+    fn start_checkpoint(&mut self) {
+        let ready = |table: &Arc<super::view::Memtable>| table.through == self.mark.position;
+        if let Some(table) = self.frozen.take_if(|table| ready(table)) {
+            self.checkpointing = true;
+            let (mark, now_ms) = (self.mark, self.clock.now_ms());
+            self.outputs.push(Output::Checkpoint(Checkpoint { table, mark, now_ms }));
+        }
+    }
+
+    fn refuse_waiting(&mut self, refusal: &Refusal) {
+        for entry in self.mailboxes.drain() {
+            if let Some(caller) = entry.call {
+                drop(caller.reply.send(Err(refusal.clone())));
+            }
+        }
+        for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
+            match waiter {
+                Waiter::Answer(to) => drop(to.send(Err(refusal.clone()))),
+                Waiter::Status(to) => drop(to.send(Err(refusal.clone()))),
+            }
+        }
+        self.keyed.clear();
+        self.stalled.clear();
+    }
+}
+
+/// Applies a Delta to the view, live and in recovery alike.
+pub(crate) fn apply_delta(position: Position, delta: &Delta, view: &mut View, ledger: &mut Ledger) {
+    if let Some(writes) = &delta.writes {
+        view.write(position, writes);
+    }
+    for op in &delta.ops {
+        ledger.apply(position, op, &mut view.table);
+    }
+    view.table.through = position;
+}
+
+/// Applies what the journal holds beyond the state file.
+pub(crate) fn replay(position: Position, batch: &Batch, view: &mut View, ledger: &mut Ledger) {
+    for delta in batch {
+        apply_delta(position, delta, view, ledger);
+    }
+    view.table.through = position;
+}
+
+/// What an entity has pending, less the timer that is running.
+fn without_self(all: &Arc<Pending>, message: &Message) -> Arc<Pending> {
+    let Origin::Timer(name) = &message.origin else { return all.clone() };
+    let mut pending = Pending::clone(all);
+    if pending.timers.get(name).is_some_and(|timer| timer.message.id == message.id) {
+        pending.timers.remove(name);
+    }
+    Arc::new(pending)
+}

@@ -1,0 +1,345 @@
+//! The threads that run guests. Fair between apps: each app has a queue, taken from in turn, and a share of
+//! the threads. A guest that is slow holds up its own thread, not its neighbours: while calls wait longer than
+//! [`limits::EXECUTOR_PATIENCE`], threads are added up to a limit. Knows no journal and no mailbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+
+use super::core::{Event, Work};
+use super::ledger::Pending;
+use super::request::CallFailure;
+use super::transaction::{Draft, Start, Transaction};
+use super::view::EntityView;
+use crate::clock::Clock;
+use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
+use crate::ids::Position;
+use crate::limits;
+use crate::record::message::Message;
+use crate::registry::Registry;
+
+/// One guest call to make.
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) message: Arc<Message>,
+    pub(crate) attempt: u32,
+    pub(crate) now_ms: u64,
+    pub(crate) view: EntityView,
+    pub(crate) pending: Option<Arc<Pending>>,
+}
+
+/// What a guest call came to.
+pub(crate) struct Executed {
+    pub(crate) work: Work,
+    pub(crate) message: Arc<Message>,
+    pub(crate) verdict: Verdict,
+    /// The entity's version before the call.
+    pub(crate) version: u64,
+    /// What must be durable before anything of this may leave.
+    pub(crate) cause: Position,
+}
+
+/// How a guest call ended.
+pub(crate) enum Verdict {
+    /// It returned a value, and this is what it did.
+    Done(Bytes, Draft),
+    /// It rejected: final.
+    Rejected(Failure),
+    /// It failed: worth a retry.
+    Failed(CallFailure),
+}
+
+/// The pool of threads; share it in an [`Arc`].
+pub(crate) struct Executor {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    work: Condvar,
+    engine: Engine,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+    base_threads: usize,
+}
+
+#[derive(Default)]
+struct Queues {
+    apps: HashMap<String, AppQueue>,
+    /// Apps with waiting calls, in turn.
+    turn: VecDeque<String>,
+    waiting: usize,
+    idle: usize,
+    threads: usize,
+    /// When a thread last took a call.
+    progress: Duration,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct AppQueue {
+    waiting: VecDeque<(Job, Sender<Event>)>,
+    running: usize,
+    in_turn: bool,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        engine: Engine,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        threads: usize,
+    ) -> Self {
+        let base_threads = threads.clamp(1, limits::EXECUTOR_THREADS_MAX);
+        let queues = Mutex::default();
+        let work = Condvar::new();
+        let shared = Arc::new(Shared { queues, work, engine, registry, clock, base_threads });
+        let executor = Self { shared, threads: Mutex::default() };
+        for _ in 0..base_threads {
+            executor.add_thread(&mut executor.shared.lock());
+        }
+        executor
+    }
+
+    /// Queues calls; each result goes to `events`.
+    pub(crate) fn run(&self, jobs: impl Iterator<Item = Job>, events: &Sender<Event>) {
+        let mut queues = self.shared.lock();
+        let now = self.shared.clock.monotonic();
+        for job in jobs {
+            if queues.waiting == 0 {
+                queues.progress = now;
+            }
+            let app = job.message.target.app().to_owned();
+            queues.push(app, (job, events.clone()));
+            if queues.idle > 0 {
+                self.shared.work.notify_one();
+            }
+        }
+    }
+
+    /// Adds a thread when calls have waited too long. Says when to look again, if calls wait.
+    pub(crate) fn relieve(&self) -> Option<Duration> {
+        let mut queues = self.shared.lock();
+        if queues.waiting == 0 || queues.turn.is_empty() {
+            return None;
+        }
+        let waited = self.shared.clock.monotonic().saturating_sub(queues.progress);
+        if waited < limits::EXECUTOR_PATIENCE {
+            return Some(limits::EXECUTOR_PATIENCE - waited);
+        }
+        if queues.threads < limits::EXECUTOR_THREADS_MAX && queues.idle == 0 {
+            self.add_thread(&mut queues);
+        }
+        queues.progress = self.shared.clock.monotonic();
+        Some(limits::EXECUTOR_PATIENCE)
+    }
+
+    /// Ends the threads when they have run what waits.
+    pub(crate) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.work.notify_all();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            drop(thread.join());
+        }
+    }
+
+    fn add_thread(&self, queues: &mut Queues) {
+        let shared = self.shared.clone();
+        let extra = queues.threads >= shared.base_threads;
+        let thread = std::thread::Builder::new()
+            .name("keystead-guest".into())
+            .stack_size(limits::EXECUTOR_STACK_BYTES)
+            .spawn(move || shared.run(extra));
+        match thread {
+            Ok(thread) => {
+                queues.threads += 1;
+                let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+                threads.retain(|thread| !thread.is_finished());
+                threads.push(thread);
+            }
+            Err(error) => tracing::warn!(%error, "no further executor thread"),
+        }
+    }
+}
+
+impl Queues {
+    fn push(&mut self, app: String, job: (Job, Sender<Event>)) {
+        self.waiting += 1;
+        let queue = self.apps.entry(app.clone()).or_default();
+        queue.waiting.push_back(job);
+        if !queue.in_turn && queue.running < limits::APP_RUNNING_MAX {
+            queue.in_turn = true;
+            self.turn.push_back(app);
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Job, Sender<Event>)> {
+        let app = self.turn.pop_front()?;
+        let queue = self.apps.get_mut(&app)?;
+        let job = queue.waiting.pop_front()?;
+        self.waiting -= 1;
+        queue.running += 1;
+        queue.in_turn = !queue.waiting.is_empty() && queue.running < limits::APP_RUNNING_MAX;
+        if queue.in_turn {
+            self.turn.push_back(app);
+        }
+        Some(job)
+    }
+
+    fn ended(&mut self, app: &str) {
+        let Some(queue) = self.apps.get_mut(app) else { return };
+        queue.running -= 1;
+        if !queue.in_turn && !queue.waiting.is_empty() {
+            queue.in_turn = true;
+            self.turn.push_back(app.to_owned());
+        } else if queue.running == 0 && queue.waiting.is_empty() {
+            self.apps.remove(app);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, extra: bool) {
+        let mut worker = engine::Worker::new(&self.engine);
+        let mut queues = self.lock();
+        loop {
+            if let Some((job, events)) = queues.pop() {
+                queues.progress = self.clock.monotonic();
+                drop(queues);
+                let message = job.message.clone();
+                let executed = self.execute(&mut worker, job);
+                // The partition may be gone; then nobody waits for this either.
+                drop(events.send(Event::Executed(Box::new(executed))));
+                queues = self.lock();
+                queues.ended(message.target.app());
+                if queues.idle > 0 && !queues.turn.is_empty() {
+                    self.work.notify_one();
+                }
+                continue;
+            }
+            if queues.closed {
+                break;
+            }
+            queues.idle += 1;
+            let patience = if extra { limits::EXECUTOR_IDLE_MAX } else { Duration::MAX };
+            let (guard, waited) = self.wait(queues, patience);
+            queues = guard;
+            queues.idle -= 1;
+            if extra && waited && queues.turn.is_empty() {
+                break;
+            }
+        }
+        queues.threads -= 1;
+    }
+
+    fn wait<'q>(
+        &self,
+        queues: MutexGuard<'q, Queues>,
+        patience: Duration,
+    ) -> (MutexGuard<'q, Queues>, bool) {
+        if patience == Duration::MAX {
+            return (self.work.wait(queues).unwrap_or_else(PoisonError::into_inner), false);
+        }
+        let waited = self.work.wait_timeout(queues, patience);
+        let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        (guard, timeout.timed_out())
+    }
+
+    fn execute(&self, worker: &mut engine::Worker, job: Job) -> Executed {
+        let Job { work, message, attempt, now_ms, view, pending } = job;
+        let cause = view.cause;
+        let read_only = matches!(work, Work::Query { .. });
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let start = StartParts { attempt, now_ms, read_only, view, pending };
+            self.call(worker, &message, start)
+        }));
+        let (verdict, version) = called.unwrap_or_else(|_| {
+            // Isolate: whatever panicked, this call alone failed; the instances start over.
+            *worker = engine::Worker::new(&self.engine);
+            let trap = Trap::Other("the host panicked; its log says where".into());
+            (Verdict::Failed(CallFailure::Trap(trap)), 0)
+        });
+        Executed { work, message, verdict, version, cause }
+    }
+
+    fn call(
+        &self,
+        worker: &mut engine::Worker,
+        message: &Arc<Message>,
+        start: StartParts,
+    ) -> (Verdict, u64) {
+        let target = &message.target;
+        let no_handler = |what: String| (Verdict::Failed(CallFailure::NoHandler(what)), 0);
+        let Some(app) = self.registry.app(target.app()) else {
+            return no_handler(format!("there is no app {:?}", target.app()));
+        };
+        if app.contract.handler(target.kind(), &message.handler).is_none() {
+            let (kind, handler) = (target.kind(), &message.handler);
+            return no_handler(format!("the app has no handler {handler:?} on type {kind:?}"));
+        }
+        let call = Call {
+            handler: &message.handler,
+            input: &message.input,
+            deadline: app.config.deadline(),
+            memory_bytes_max: app.config.memory_bytes_max,
+            isolation: app.config.isolation,
+        };
+        let StartParts { attempt, now_ms, read_only, view, pending } = start;
+        let start = Start {
+            app: app.clone(),
+            message: message.clone(),
+            attempt,
+            now_ms,
+            read_only,
+            view,
+            pending,
+        };
+        let transaction = Transaction::new(start, self.clock.clone());
+        let (outcome, io) = worker.run(&app.guest, call, Box::new(transaction));
+        let transaction = io.into_any().downcast::<Transaction>();
+        let transaction = transaction.unwrap_or_else(|_| unreachable!("it comes back as it went"));
+        match transaction.seal() {
+            Ok((draft, version)) => (verdict(outcome, draft), version),
+            Err(error) => {
+                let trap = Trap::Fault(format!("the host failed: {error}"));
+                (Verdict::Failed(CallFailure::Trap(trap)), 0)
+            }
+        }
+    }
+}
+
+struct StartParts {
+    attempt: u32,
+    now_ms: u64,
+    read_only: bool,
+    view: EntityView,
+    pending: Option<Arc<Pending>>,
+}
+
+fn verdict(outcome: Outcome, draft: Draft) -> Verdict {
+    match outcome {
+        Outcome::Reply(body) if body.len() > limits::BODY_BYTES_MAX => {
+            let max = limits::BODY_BYTES_MAX;
+            let fault = format!("reply bytes is over its limit of {max}");
+            Verdict::Failed(CallFailure::Trap(Trap::Fault(fault)))
+        }
+        Outcome::Reply(body) => Verdict::Done(body, draft),
+        Outcome::Failed(failure) if failure.retryable => {
+            Verdict::Failed(CallFailure::Error(failure))
+        }
+        Outcome::Failed(failure) => Verdict::Rejected(failure),
+        Outcome::Trapped(trap) => Verdict::Failed(CallFailure::Trap(trap)),
+    }
+}

@@ -1,0 +1,287 @@
+//! What a guest call came to: a committed transaction, a rejection, another attempt, or a dead letter. Decides,
+//! then applies one Delta. Invariant: the message that was handled leaves its mailbox in the same Delta as the
+//! effects of handling it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::admit::answer_of;
+use super::core::{Core, Entry, Waiter, Work};
+use super::executor::{Executed, Verdict};
+use super::ledger::Place;
+use super::request::{Answer, CallFailure, CallResult, MessageStatus};
+use super::transaction::Draft;
+use crate::engine::{Due, Failure};
+use crate::ids::{EntityRef, MessageId, Position};
+use crate::record::delta::{Delta, EntityWrites, Op};
+use crate::record::message::Origin;
+use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
+
+impl Core {
+    /// Settles one guest call and starts the entity's next.
+    pub(crate) fn finish(&mut self, executed: Executed) {
+        let Executed { work, message, verdict, version, cause } = executed;
+        if self.poisoned().is_some() {
+            return self.refuse_work(work);
+        }
+        match work {
+            Work::Query { reply } => {
+                let result = match verdict {
+                    Verdict::Done(body, _) => CallResult::Reply(body),
+                    Verdict::Rejected(failure) => CallResult::Rejected(failure),
+                    Verdict::Failed(failure) => CallResult::Failed(failure),
+                };
+                let id = message.id;
+                let answer = Answer { id, result, version, replayed: false, expires_ms: None };
+                self.commit.reply(cause, answer, reply);
+            }
+            Work::Command(entry) => {
+                let entity = message.target.clone();
+                if entry.call.is_none() {
+                    self.running_seqs.remove(&entry.seq);
+                }
+                match verdict {
+                    Verdict::Done(body, draft) => {
+                        self.commit_draft(entry, body, draft, version, cause)
+                    }
+                    Verdict::Rejected(failure) => self.reject(entry, failure, version, cause),
+                    Verdict::Failed(failure) => self.fail(entry, failure, version, cause),
+                }
+                self.mailboxes.done(&entity);
+                self.dispatch(&entity);
+            }
+        }
+    }
+
+    /// Seals what a command did into a Delta.
+    fn commit_draft(
+        &mut self,
+        entry: Entry,
+        body: Bytes,
+        draft: Draft,
+        version: u64,
+        cause: Position,
+    ) {
+        if !self.can_cancel(&entry, &draft) {
+            // What it cancelled has started meanwhile: nothing is kept, it runs again on what is true now.
+            let entity = entry.message.target.clone();
+            return self.mailboxes.push(&entity, entry);
+        }
+        let ends_message = entry.call.is_none();
+        let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
+        let effects = !draft.is_empty();
+        let version = version + u64::from(!draft.writes.is_empty());
+        let mut delta = Delta::default();
+        if ends_message {
+            delta.ops.push(Op::Dequeue { seq: entry.seq });
+        }
+        if effects {
+            self.seal(&entry, draft, version, &mut delta);
+        }
+        let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
+        let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
+        let answer = Answer {
+            id: entry.message.id,
+            result: CallResult::Reply(body),
+            version,
+            replayed: false,
+            expires_ms: outcome.map(|outcome| outcome.expires_ms),
+        };
+        self.answer(entry, answer, cause);
+    }
+
+    /// The handler rejected: final. Whoever can be told is told; a message that nobody waits for is parked, so
+    /// that it does not vanish.
+    fn reject(&mut self, entry: Entry, failure: Failure, version: u64, cause: Position) {
+        let told = matches!(entry.message.origin, Origin::Ingress { .. });
+        if !told {
+            let reason = format!("rejected: {}: {}", failure.code, failure.message);
+            return self.park(&entry, reason);
+        }
+        let mut delta = Delta::default();
+        if entry.call.is_none() {
+            delta.ops.push(Op::Dequeue { seq: entry.seq });
+        }
+        let why = Rejection {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            details: failure.details.clone(),
+        };
+        let outcome = self.remember(&entry, Ending::Rejected(why), version, &mut delta);
+        let cause = if delta.is_empty() { cause } else { self.apply(delta) };
+        let answer = Answer {
+            id: entry.message.id,
+            result: CallResult::Rejected(failure),
+            version,
+            replayed: false,
+            expires_ms: outcome.map(|outcome| outcome.expires_ms),
+        };
+        self.answer(entry, answer, cause);
+    }
+
+    /// The attempt failed. A call is its caller's to retry; a message is ours.
+    fn fail(&mut self, entry: Entry, failure: CallFailure, version: u64, cause: Position) {
+        if entry.call.is_some() {
+            let (id, result) = (entry.message.id, CallResult::Failed(failure));
+            let answer = Answer { id, result, version, replayed: false, expires_ms: None };
+            return self.answer(entry, answer, cause);
+        }
+        let retry = self.apps.settings(entry.message.target.app()).retry;
+        let attempts = entry.attempts + 1;
+        tracing::debug!(
+            message = %entry.message.id, entity = %entry.message.target, attempts, %failure, "attempt failed"
+        );
+        if attempts >= retry.attempts_max {
+            return self.park(&Entry { attempts: entry.attempts, ..entry }, failure.to_string());
+        }
+        let not_before_ms = self.clock.now_ms() + retry.pause_ms(attempts, self.clock.chance());
+        let seq = entry.seq;
+        let ops = vec![Op::BackOff { seq, attempts, not_before_ms }];
+        self.apply(Delta { writes: None, ops });
+        let entity = entry.message.target.clone();
+        self.mailboxes.hold(&entity, Entry { attempts, ..entry }, not_before_ms);
+    }
+
+    /// Gives up on a message and keeps it whole.
+    fn park(&mut self, entry: &Entry, reason: String) {
+        let (id, attempts) = (entry.message.id, entry.attempts + 1);
+        tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        let at_ms = self.clock.now_ms();
+        let ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
+        let position = self.apply(Delta { writes: None, ops });
+        for waiter in self.waiters.remove(&id).unwrap_or_default() {
+            match waiter {
+                Waiter::Status(to) => {
+                    let letter = self.ledger.dead.get(&id).map(|dead| super::inspect::letter(dead));
+                    let status = letter.map_or(MessageStatus::Unknown, MessageStatus::Dead);
+                    self.commit.reply(position, status, to);
+                }
+                Waiter::Answer(to) => {
+                    let reason = "it was given up on and is a dead letter".into();
+                    let result = CallResult::Failed(CallFailure::NoHandler(reason));
+                    let answer =
+                        Answer { id, result, version: 0, replayed: true, expires_ms: None };
+                    self.commit.reply(position, answer, to);
+                }
+            }
+        }
+    }
+
+    /// Sends an answer to the caller and to whoever waits for the message.
+    fn answer(&mut self, entry: Entry, answer: Answer, cause: Position) {
+        for waiter in self.waiters.remove(&answer.id).unwrap_or_default() {
+            match waiter {
+                Waiter::Answer(to) => {
+                    let again = Answer { replayed: true, ..answer.clone() };
+                    self.commit.reply(cause, again, to);
+                }
+                Waiter::Status(to) => {
+                    self.commit.reply(cause, MessageStatus::Done(answer.clone()), to);
+                }
+            }
+        }
+        let Some(caller) = entry.call else { return };
+        match caller.idempotency {
+            Some(key) => drop(self.keyed.remove(&key.row)),
+            None => self.recent.push(cause, answer.clone()),
+        }
+        self.commit.reply(cause, answer, caller.reply);
+    }
+
+    /// Adds to the Delta what is to be remembered of a message's end: for keyed calls and for sends.
+    fn remember(
+        &mut self,
+        entry: &Entry,
+        ending: Ending,
+        version: u64,
+        delta: &mut Delta,
+    ) -> Option<Arc<Outcome>> {
+        let key = entry.call.as_ref().and_then(|call| call.idempotency.as_ref());
+        let retention_s = match (&entry.message.origin, key) {
+            (_, Some(key)) => key.retention_s,
+            (Origin::Ingress { retention_s }, None) if entry.call.is_none() => *retention_s,
+            _ => return None,
+        };
+        let id = entry.message.id;
+        let expires_ms = self.clock.now_ms() + retention_s * 1_000;
+        let outcome = Arc::new(Outcome { ending, version, expires_ms });
+        delta.ops.push(Op::Outcome { id, outcome: outcome.clone() });
+        if let Some(key) = key {
+            let mark = Arc::new(Remembered { id, fingerprint: key.fingerprint, expires_ms });
+            let entity = entry.message.target.clone();
+            delta.ops.push(Op::Remember { entity, key: key.key.clone(), mark });
+        }
+        debug_assert_eq!(answer_of(id, &outcome).expires_ms, Some(expires_ms));
+        Some(outcome)
+    }
+
+    /// True when everything that the draft cancels has still not started.
+    fn can_cancel(&self, entry: &Entry, draft: &Draft) -> bool {
+        let waits = |id: &MessageId| match self.ledger.place(*id) {
+            Some(Place::Scheduled(..)) => true,
+            Some(Place::Mailbox(seq)) => seq != entry.seq && !self.running_seqs.contains(&seq),
+            Some(Place::Dead) | None => false,
+        };
+        draft.cancels.iter().all(waits)
+    }
+
+    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was.
+    fn seal(&mut self, entry: &Entry, draft: Draft, version: u64, delta: &mut Delta) {
+        let entity = &entry.message.target;
+        let replaced = self.replaced_timers(entity, draft.timers.keys());
+        for id in draft.cancels.into_iter().chain(replaced) {
+            delta.ops.extend(self.cancel_op(id, Some(entry.seq)));
+        }
+        for (message, due_ms) in draft.timers.into_values().flatten() {
+            let seq = self.ledger.next_seq();
+            delta.ops.push(Op::Schedule { due_ms, seq, message });
+        }
+        let now_ms = self.clock.now_ms();
+        for (message, due) in draft.sends {
+            let seq = self.ledger.next_seq();
+            delta.ops.push(match due {
+                Due::AtMs(due_ms) if due_ms > now_ms => Op::Schedule { due_ms, seq, message },
+                Due::AtMs(_) | Due::Now => Op::Enqueue { seq, message },
+            });
+        }
+        if !draft.writes.is_empty() {
+            let rows = draft.writes.into_iter().collect();
+            delta.writes = Some(EntityWrites { entity: entity.clone(), version, rows });
+        }
+    }
+
+    fn replaced_timers<'n>(
+        &self,
+        entity: &EntityRef,
+        names: impl Iterator<Item = &'n String>,
+    ) -> BTreeSet<MessageId> {
+        let Some(pending) = self.ledger.pending(entity) else { return BTreeSet::new() };
+        names.filter_map(|name| pending.timers.get(name)).map(|timer| timer.message.id).collect()
+    }
+
+    /// The operation that takes a waiting message away, unless it is the one at `except` or is gone.
+    pub(crate) fn cancel_op(&mut self, id: MessageId, except: Option<u64>) -> Option<Op> {
+        match self.ledger.place(id)? {
+            Place::Scheduled(due_ms, seq) => Some(Op::Unschedule { due_ms, seq }),
+            Place::Mailbox(seq) if Some(seq) != except && !self.running_seqs.contains(&seq) => {
+                let entity = self.ledger.queued[&seq].message.target.clone();
+                self.mailboxes.remove(&entity, seq);
+                Some(Op::Dequeue { seq })
+            }
+            Place::Mailbox(_) | Place::Dead => None,
+        }
+    }
+
+    fn refuse_work(&mut self, work: Work) {
+        let Err(refusal) = self.open() else { return };
+        match work {
+            Work::Query { reply } => drop(reply.send(Err(refusal))),
+            Work::Command(Entry { call: Some(caller), .. }) => {
+                drop(caller.reply.send(Err(refusal)));
+            }
+            Work::Command(_) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Outcomes of calls without an `Idempotency-Key`, for whoever asks soon: in memory, bounded, gone after a
+//! restart. Keeping them durably would double the writes of every call to answer a question that only somebody
+//! who already has the answer can ask.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::request::{Answer, CallResult};
+use super::view::Stamped;
+use crate::ids::{MessageId, Position};
+use crate::limits;
+
+#[derive(Default)]
+pub(crate) struct Recent {
+    answers: HashMap<MessageId, Stamped<Answer>>,
+    order: VecDeque<MessageId>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Remembers an answer and forgets the oldest beyond the bounds.
+    pub(crate) fn push(&mut self, cause: Position, answer: Answer) {
+        self.bytes += size(&answer);
+        self.order.push_back(answer.id);
+        self.answers.insert(answer.id, Stamped { cause, value: answer });
+        while self.order.len() > limits::RECENT_OUTCOMES_MAX
+            || self.bytes > limits::RECENT_OUTCOME_BYTES_MAX
+        {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let gone = self.answers.remove(&oldest);
+            self.bytes -= gone.map_or(0, |gone| size(&gone.value));
+        }
+    }
+
+    pub(crate) fn get(&self, id: MessageId) -> Option<&Stamped<Answer>> {
+        self.answers.get(&id)
+    }
+}
+
+fn size(answer: &Answer) -> usize {
+    match &answer.result {
+        CallResult::Reply(body) => 256 + body.len(),
+        CallResult::Rejected(_) | CallResult::Failed(_) => 1024,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten_beyond_the_bound() {
+        let mut recent = Recent::default();
+        let body = bytes::Bytes::from(vec![0; limits::RECENT_OUTCOME_BYTES_MAX / 4]);
+        for n in 0..4u128 {
+            let result = CallResult::Reply(body.clone());
+            let id = MessageId(n);
+            let answer = Answer { id, result, version: 0, replayed: false, expires_ms: None };
+            recent.push(Position(1), answer);
+        }
+        assert!(recent.get(MessageId(0)).is_none());
+        assert!(recent.get(MessageId(3)).is_some());
+    }
+}

@@ -1,0 +1,49 @@
+//! Opening a partition from disk: the state file's last checkpoint, then the journal beyond it, Delta by Delta.
+//! Never runs a guest. Invariant: what comes back is what the journal's surviving prefix says, or an error that
+//! names the damage.
+
+use std::path::Path;
+
+use super::core::replay;
+use super::ledger::Ledger;
+use super::view::View;
+use crate::journal::{Journal, JournalError, LocalJournal, Mark, Receipt};
+use crate::record;
+use crate::record::delta::Batch;
+use crate::state::StateFile;
+
+/// An opened partition.
+pub(crate) struct Recovered {
+    pub(crate) view: View,
+    pub(crate) ledger: Ledger,
+    pub(crate) receipt: Receipt,
+    pub(crate) mark: Mark,
+    pub(crate) journal: Box<dyn Journal>,
+    pub(crate) file: StateFile,
+}
+
+/// Opens the partition in `folder`, which is created when it is missing.
+pub(crate) fn open(folder: &Path) -> anyhow::Result<Recovered> {
+    std::fs::create_dir_all(folder)?;
+    let journal = Box::new(LocalJournal::open(folder)?);
+    recover(StateFile::open(folder)?, journal)
+}
+
+/// Brings a view up to the end of the journal.
+pub(crate) fn recover(file: StateFile, mut journal: Box<dyn Journal>) -> anyhow::Result<Recovered> {
+    let base = file.snapshot()?;
+    let from = base.mark();
+    let mut ledger = Ledger::load(&base)?;
+    let mut view = View::new(base);
+    let (receipt, mark) = journal.read(from, &mut |position, payload| {
+        let batch: Batch = record::decode("batch", &payload).map_err(|error| {
+            tracing::error!(%error, position = position.0, "the journal cannot be read");
+            JournalError::Damaged(position.0)
+        })?;
+        replay(position, &batch, &mut view, &mut ledger);
+        Ok(())
+    })?;
+    let replayed = mark.position.0 - from.position.0;
+    tracing::info!(checkpoint = from.position.0, replayed, "partition recovered");
+    Ok(Recovered { view, ledger, receipt, mark, journal, file })
+}

@@ -1,0 +1,301 @@
+//! One invocation's reads and writes. Implements what a guest may touch, buffers everything it does, and seals
+//! it into a [`Draft`]; dropping it leaves no trace. Invariant: nothing outside changes while a guest runs.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ledger::Pending;
+use super::view::{EntityView, ReadError, Rows, ScanBounds};
+use crate::clock::Clock;
+use crate::engine::{Due, EntityIo, Fault, LogLevel, TimerInfo};
+use crate::ids::{EntityRef, MessageId, check_name};
+use crate::limits;
+use crate::record::keys;
+use crate::record::message::{Message, Origin};
+use crate::registry::{App, HandlerKind};
+
+/// What a command did, ready to be sealed.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) writes: Rows,
+    pub(crate) sends: Vec<(Arc<Message>, Due)>,
+    pub(crate) cancels: BTreeSet<MessageId>,
+    /// Named timers: set to a message and its time, or cancelled.
+    pub(crate) timers: BTreeMap<String, Option<(Arc<Message>, u64)>>,
+}
+
+impl Draft {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+            && self.sends.is_empty()
+            && self.cancels.is_empty()
+            && self.timers.is_empty()
+    }
+}
+
+/// What a transaction is made from.
+pub(crate) struct Start {
+    pub(crate) app: Arc<App>,
+    pub(crate) message: Arc<Message>,
+    pub(crate) attempt: u32,
+    pub(crate) now_ms: u64,
+    pub(crate) read_only: bool,
+    pub(crate) view: EntityView,
+    pub(crate) pending: Option<Arc<Pending>>,
+}
+
+/// One invocation in progress.
+pub(crate) struct Transaction {
+    start: Start,
+    clock: Arc<dyn Clock>,
+    prefix: Vec<u8>,
+    draft: Draft,
+    written_bytes: usize,
+}
+
+impl Transaction {
+    pub(crate) fn new(start: Start, clock: Arc<dyn Clock>) -> Self {
+        let prefix = keys::entity_prefix(&start.message.target);
+        Self { start, clock, prefix, draft: Draft::default(), written_bytes: 0 }
+    }
+
+    /// Ends it: what it did, and the entity's version before it.
+    pub(crate) fn seal(self) -> Result<(Draft, u64), ReadError> {
+        let version = self.start.view.version(&self.prefix)?;
+        Ok((self.draft, version))
+    }
+
+    fn writing(&self, what: &'static str) -> Result<(), Fault> {
+        if self.start.read_only { Err(Fault::ReadOnly { what }) } else { Ok(()) }
+    }
+
+    fn count_bytes(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.written_bytes += bytes;
+        limit("transaction bytes", self.written_bytes, limits::TRANSACTION_BYTES_MAX)
+    }
+
+    fn count_send(&self) -> Result<(), Fault> {
+        let sends = self.draft.sends.len() + self.draft.timers.len() + self.draft.cancels.len();
+        limit("messages and timers of one transaction", sends + 1, limits::TRANSACTION_SENDS_MAX)
+    }
+
+    /// A message to a command of this app; refuses what could never be handled.
+    fn compose(
+        &mut self,
+        target: EntityRef,
+        handler: &str,
+        input: Vec<u8>,
+        origin: Origin,
+    ) -> Result<Arc<Message>, Fault> {
+        limit("message body bytes", input.len(), limits::BODY_BYTES_MAX)?;
+        let kind = target.kind();
+        match self.start.app.contract.handler(kind, handler) {
+            Some(found) if found.kind == HandlerKind::Command => {}
+            Some(_) => {
+                let problem = format!("{kind}.{handler} is a query; messages go to commands");
+                return Err(Fault::BadArgument(problem));
+            }
+            None => {
+                let problem = format!("the app has no command {handler:?} on type {kind:?}");
+                return Err(Fault::BadArgument(problem));
+            }
+        }
+        self.count_send()?;
+        self.count_bytes(input.len())?;
+        let id = MessageId::new(self.start.now_ms, &target, self.clock.chance());
+        let (content_type, trace) = (None, self.start.message.trace.clone());
+        let (handler, input) = (handler.to_owned(), input.into());
+        Ok(Arc::new(Message { id, target, handler, input, content_type, trace, origin }))
+    }
+}
+
+impl EntityIo for Transaction {
+    fn entity(&self) -> &EntityRef {
+        &self.start.message.target
+    }
+
+    fn sender(&self) -> Option<&EntityRef> {
+        self.start.message.sender()
+    }
+
+    fn message_id(&self) -> MessageId {
+        self.start.message.id
+    }
+
+    fn attempt(&self) -> u32 {
+        self.start.attempt
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.now_ms
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.clock.fill(bytes);
+    }
+
+    fn content_type(&self) -> Option<&str> {
+        self.start.message.content_type.as_deref()
+    }
+
+    fn config(&self, name: &str) -> Option<String> {
+        self.start.app.config.values.get(name).cloned()
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        if let Some(written) = self.draft.writes.get(key) {
+            return Ok(written.clone());
+        }
+        self.start.view.get(&self.prefix, key).map_err(host)
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Fault> {
+        self.writing("write")?;
+        check_state_key(&key)?;
+        limit("state value bytes", value.len(), limits::STATE_VALUE_BYTES_MAX)?;
+        self.count_bytes(key.len() + value.len())?;
+        self.draft.writes.insert(key.into(), Some(value.into()));
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), Fault> {
+        self.writing("delete")?;
+        check_state_key(key)?;
+        self.count_bytes(key.len())?;
+        self.draft.writes.insert(Bytes::copy_from_slice(key), None);
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: u32,
+        descending: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+        let bounds = ScanBounds {
+            start,
+            end,
+            entries_max: (limit as usize).min(limits::SCAN_ENTRIES_MAX),
+            bytes_max: limits::SCAN_BYTES_MAX,
+            descending,
+        };
+        self.start.view.scan(&self.prefix, &self.draft.writes, bounds).map_err(host)
+    }
+
+    fn send(
+        &mut self,
+        kind: &str,
+        key: &str,
+        handler: &str,
+        input: Vec<u8>,
+        due: Due,
+    ) -> Result<MessageId, Fault> {
+        self.writing("send")?;
+        let sender = self.start.message.target.clone();
+        let target = EntityRef::new(sender.app(), kind, key)
+            .map_err(|error| Fault::BadArgument(error.to_string()))?;
+        let message = self.compose(target, handler, input, Origin::Entity(sender))?;
+        let id = message.id;
+        self.draft.sends.push((message, due));
+        Ok(id)
+    }
+
+    fn cancel(&mut self, id: &str) -> Result<bool, Fault> {
+        self.writing("cancel a message")?;
+        let id: MessageId =
+            id.parse().map_err(|error: crate::ids::BadId| Fault::BadArgument(error.to_string()))?;
+        let unsent = self.draft.sends.iter().position(|(message, due)| {
+            message.id == id && matches!(due, Due::AtMs(at) if *at > self.start.now_ms)
+        });
+        if let Some(unsent) = unsent {
+            self.draft.sends.remove(unsent);
+            return Ok(true);
+        }
+        let pending = self.start.pending.as_ref();
+        let found = pending.is_some_and(|pending| pending.delayed.contains_key(&id));
+        if found {
+            self.count_send()?;
+        }
+        Ok(found && self.draft.cancels.insert(id))
+    }
+
+    fn timer_set(
+        &mut self,
+        name: &str,
+        handler: &str,
+        input: Vec<u8>,
+        due: Due,
+    ) -> Result<(), Fault> {
+        self.writing("set a timer")?;
+        check_name("timer", name).map_err(|error| Fault::BadArgument(error.to_string()))?;
+        let target = self.start.message.target.clone();
+        let message = self.compose(target, handler, input, Origin::Timer(name.into()))?;
+        let due_ms = match due {
+            Due::Now => self.start.now_ms,
+            Due::AtMs(at) => at.max(self.start.now_ms),
+        };
+        self.draft.timers.insert(name.into(), Some((message, due_ms)));
+        limit("timers of one entity", self.timer_list()?.len(), limits::TIMERS_PER_ENTITY_MAX)
+    }
+
+    fn timer_cancel(&mut self, name: &str) -> Result<bool, Fault> {
+        self.writing("cancel a timer")?;
+        let committed = self.start.pending.as_ref().is_some_and(|p| p.timers.contains_key(name));
+        let before = self.draft.timers.remove(name);
+        if committed {
+            self.count_send()?;
+            self.draft.timers.insert(name.into(), None);
+        }
+        // Cancelling twice in one transaction: the second time there is nothing any more.
+        Ok(before.map_or(committed, |before| before.is_some()))
+    }
+
+    fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
+        let mut timers = BTreeMap::new();
+        for (name, timer) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
+            timers.insert(name, (&timer.message.handler, timer.due_ms));
+        }
+        for (name, change) in &self.draft.timers {
+            match change {
+                Some((message, due_ms)) => timers.insert(name, (&message.handler, *due_ms)),
+                None => timers.remove(name),
+            };
+        }
+        let infos = timers.into_iter().map(|(name, (handler, due_ms))| TimerInfo {
+            name: name.clone(),
+            handler: handler.clone(),
+            due_ms,
+        });
+        Ok(infos.collect())
+    }
+
+    fn log(&mut self, level: LogLevel, line: &str) {
+        let message = &self.start.message;
+        let (app, at_ms) = (&self.start.app, self.start.now_ms);
+        app.logs.push(at_ms, level, &message.target, message.id, line);
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}
+
+fn check_state_key(key: &[u8]) -> Result<(), Fault> {
+    if key.is_empty() {
+        return Err(Fault::BadArgument("a state key has at least 1 byte".into()));
+    }
+    limit("state key bytes", key.len(), limits::STATE_KEY_BYTES_MAX)
+}
+
+fn limit(what: &'static str, size: usize, max: usize) -> Result<(), Fault> {
+    if size > max { Err(Fault::Limit { what, max: max as u64 }) } else { Ok(()) }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is used as a function of errors")]
+fn host(error: ReadError) -> Fault {
+    Fault::Host(error.to_string())
+}

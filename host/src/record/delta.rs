@@ -1,0 +1,209 @@
+//! The physical redo of one transaction, and the batch of them that one journal append makes durable. A Delta
+//! says what changed, never what to run: recovery applies Deltas and never calls a guest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::message::Message;
+use super::outcome::{Outcome, Remembered};
+use crate::ids::{EntityRef, MessageId};
+
+/// What one transaction did to its entity's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntityWrites {
+    /// The entity.
+    pub entity: EntityRef,
+    /// Its version afterwards.
+    pub version: u64,
+    /// State keys and their new values, `None` when removed.
+    pub rows: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// One change to a partition beyond entity state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// A message enters its target's mailbox.
+    Enqueue {
+        /// Its place in the partition's arrival order.
+        seq: u64,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A message leaves its mailbox: it took effect, was rejected, or was cancelled.
+    Dequeue {
+        /// Its place.
+        seq: u64,
+    },
+    /// A message or timer waits for its time.
+    Schedule {
+        /// When, in milliseconds since 1970.
+        due_ms: u64,
+        /// Orders messages that are due at the same time.
+        seq: u64,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A scheduled message was cancelled or replaced.
+    Unschedule {
+        /// When it would have been due.
+        due_ms: u64,
+        /// Its number.
+        seq: u64,
+    },
+    /// A scheduled message became due and enters its target's mailbox.
+    Due {
+        /// When it was due.
+        due_ms: u64,
+        /// Its number in the schedule.
+        seq: u64,
+        /// Its place in the arrival order.
+        mailbox_seq: u64,
+    },
+    /// An attempt failed; the message waits for the next.
+    BackOff {
+        /// Its place.
+        seq: u64,
+        /// Failed attempts.
+        attempts: u32,
+        /// When the next is, in milliseconds since 1970.
+        not_before_ms: u64,
+    },
+    /// A message was given up on and becomes a dead letter.
+    Park {
+        /// Its place.
+        seq: u64,
+        /// Failed attempts.
+        attempts: u32,
+        /// Why.
+        reason: String,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// A dead letter enters its target's mailbox again.
+    Unpark {
+        /// The message.
+        id: MessageId,
+        /// Its new place in the arrival order.
+        seq: u64,
+    },
+    /// A dead letter is forgotten.
+    DropDead {
+        /// The message.
+        id: MessageId,
+    },
+    /// An outcome to remember.
+    Outcome {
+        /// The message.
+        id: MessageId,
+        /// How it ended.
+        outcome: Arc<Outcome>,
+    },
+    /// An `Idempotency-Key` to remember.
+    Remember {
+        /// The entity it was used with.
+        entity: EntityRef,
+        /// The key.
+        key: String,
+        /// What it stands for.
+        mark: Arc<Remembered>,
+    },
+}
+
+/// All that one transaction changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Entity state.
+    pub writes: Option<EntityWrites>,
+    /// Everything else, in order.
+    pub ops: Vec<Op>,
+}
+
+impl Delta {
+    /// True when it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_none() && self.ops.is_empty()
+    }
+
+    /// About how many bytes it takes in the journal.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let rows = self.writes.iter().flat_map(|writes| &writes.rows);
+        let rows: usize = rows.map(|(k, v)| 16 + k.len() + v.as_ref().map_or(0, Bytes::len)).sum();
+        let ops: usize = self
+            .ops
+            .iter()
+            .map(|op| match op {
+                Op::Enqueue { message, .. } | Op::Schedule { message, .. } => message.bytes(),
+                Op::Outcome { outcome, .. } => match &outcome.ending {
+                    super::outcome::Ending::Reply(body) => 64 + body.len(),
+                    super::outcome::Ending::Rejected(why) => 128 + why.message.len(),
+                },
+                Op::Park { reason, .. } => 32 + reason.len(),
+                _ => 64,
+            })
+            .sum();
+        64 + rows + ops
+    }
+}
+
+/// What one journal append holds.
+pub type Batch = Vec<Delta>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::message::tests::{entity, message};
+    use super::*;
+    use crate::record::{decode, encode};
+
+    fn op() -> impl Strategy<Value = Op> {
+        let n = any::<u64>();
+        prop_oneof![
+            (n, message()).prop_map(|(seq, m)| Op::Enqueue { seq, message: Arc::new(m) }),
+            n.prop_map(|seq| Op::Dequeue { seq }),
+            (n, n, message()).prop_map(|(due_ms, seq, m)| Op::Schedule {
+                due_ms,
+                seq,
+                message: Arc::new(m)
+            }),
+            (n, n).prop_map(|(due_ms, seq)| Op::Unschedule { due_ms, seq }),
+            (n, n, n).prop_map(|(due_ms, seq, mailbox_seq)| Op::Due { due_ms, seq, mailbox_seq }),
+            (n, any::<u32>()).prop_map(|(seq, attempts)| Op::BackOff {
+                seq,
+                attempts,
+                not_before_ms: seq
+            }),
+            (n, any::<String>()).prop_map(|(seq, reason)| Op::Park {
+                seq,
+                attempts: 1,
+                reason,
+                at_ms: seq
+            }),
+            (any::<u128>(), n).prop_map(|(id, seq)| Op::Unpark { id: MessageId(id), seq }),
+            any::<u128>().prop_map(|id| Op::DropDead { id: MessageId(id) }),
+            (entity(), any::<String>(), n).prop_map(|(entity, key, n)| {
+                let mark =
+                    Remembered { id: MessageId(n.into()), fingerprint: [1; 16], expires_ms: n };
+                Op::Remember { entity, key, mark: Arc::new(mark) }
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn batches_read_back(
+            ops in proptest::collection::vec(op(), 0..6),
+            entity in entity(),
+            rows in proptest::collection::vec(any::<(Vec<u8>, Option<Vec<u8>>)>(), 0..4),
+        ) {
+            let rows = rows.into_iter().map(|(k, v)| (k.into(), v.map(Bytes::from))).collect();
+            let writes = Some(EntityWrites { entity, version: 3, rows });
+            let batch: Batch = vec![Delta { writes, ops }, Delta::default()];
+            prop_assert_eq!(decode::<Batch>("batch", &encode(&batch)), Ok(batch));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Every persisted record: one file per noun, each with its key or value codec and a property test that it
+//! reads back. A value starts with its format version, so that a later build can tell and convert.
+
+pub mod delta;
+pub mod keys;
+pub mod message;
+pub mod outcome;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The version byte of every value written by this build.
+pub const FORMAT: u8 = 1;
+
+/// Bytes in a data file that are not what was written there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("corrupt {record}: {problem}")]
+pub struct Corrupt {
+    /// Which kind of record.
+    pub record: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Encodes a value behind its version byte.
+#[must_use]
+pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Records hold no maps of unknown length and no failing serialisers, so encoding cannot fail.
+    postcard::to_extend(value, vec![FORMAT])
+        .unwrap_or_else(|error| unreachable!("records always encode: {error}"))
+}
+
+/// Decodes a value; `record` names it in the error.
+///
+/// # Errors
+/// [`Corrupt`] for a version of the future, for bytes that do not decode, and for bytes left over.
+pub fn decode<T: DeserializeOwned>(record: &'static str, bytes: &[u8]) -> Result<T, Corrupt> {
+    let corrupt = |problem: String| Corrupt { record, problem };
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, left)) => Err(corrupt(format!("{} bytes too many", left.len()))),
+            Err(error) => Err(corrupt(error.to_string())),
+        },
+        Some((version, _)) => Err(corrupt(format!(
+            "format version {version}; this build reads {FORMAT} (was it written by a newer one?)"
+        ))),
+        None => Err(corrupt("empty".into())),
+    }
+}
+
+/// State rows of one entity: a user key and its new value, or `None` when removed.
+pub type Row = (Bytes, Option<Bytes>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_named() {
+        let good = encode(&7u64);
+        assert_eq!(decode::<u64>("seven", &good), Ok(7));
+        assert!(decode::<u64>("seven", &[]).is_err());
+        assert!(decode::<u64>("seven", &[FORMAT, 7, 7]).is_err());
+        let newer = decode::<u64>("seven", &[FORMAT + 1, 7]).expect_err("newer");
+        assert!(newer.to_string().contains("newer"), "{newer}");
+    }
+}

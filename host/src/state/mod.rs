@@ -1,0 +1,274 @@
+//! The state file: redb tables that hold everything up to a journal position. Opens, reads through
+//! snapshots, and applies a checkpoint in one write transaction. Knows no wasm and nothing of mailboxes.
+//! Invariant: the tables and the mark in them were committed together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::ids::Position;
+use crate::journal::{Chain, Mark};
+use crate::limits;
+use crate::storage::{self, StorageError};
+
+const FILE: &str = "state.redb";
+/// The mark: position (8 bytes, little endian) and chain (16 bytes).
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const MARK: &str = "mark";
+
+type Bytewise = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// The tables; keys are made by `record::keys`, values by `record`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Table {
+    /// Entities: metadata and state rows.
+    Rows = 0,
+    /// Messages waiting at their entity, in arrival order.
+    Mailbox = 1,
+    /// Messages and timers that are not due, by time.
+    Scheduled = 2,
+    /// Dead letters by message id.
+    Dead = 3,
+    /// Outcomes by message id.
+    Outcomes = 4,
+    /// Idempotency keys by entity and key.
+    Idempotency = 5,
+    /// What is forgotten when: points into the two tables above.
+    Expiry = 6,
+}
+
+/// All tables, in the order of their numbers.
+pub const TABLES: [Table; 7] = [
+    Table::Rows,
+    Table::Mailbox,
+    Table::Scheduled,
+    Table::Dead,
+    Table::Outcomes,
+    Table::Idempotency,
+    Table::Expiry,
+];
+
+impl Table {
+    fn definition(self) -> Bytewise {
+        TableDefinition::new(match self {
+            Self::Rows => "rows",
+            Self::Mailbox => "mailbox",
+            Self::Scheduled => "scheduled",
+            Self::Dead => "dead",
+            Self::Outcomes => "outcomes",
+            Self::Idempotency => "idempotency",
+            Self::Expiry => "expiry",
+        })
+    }
+}
+
+/// The open state file.
+pub struct StateFile {
+    database: Database,
+}
+
+impl StateFile {
+    /// Opens the state file in `folder`, creating it when it is missing.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn open(folder: &Path) -> Result<Self, StorageError> {
+        let database = storage::open(&folder.join(FILE), limits::STATE_CACHE_BYTES)?;
+        let file = Self { database };
+        // Readers need every table to exist, and a checkpoint of nothing makes them.
+        if file.try_snapshot().is_err() {
+            file.write(Mark::default(), |_| Ok(()))?;
+        }
+        Ok(file)
+    }
+
+    /// A consistent view of what the last checkpoint left.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, StorageError> {
+        self.try_snapshot().map(Arc::new).map_err(|error| StorageError::new(FILE, error))
+    }
+
+    /// Applies `changes` together with the mark they lead to, in one durable transaction.
+    ///
+    /// # Errors
+    /// [`StorageError`]; the file must then be reopened.
+    pub fn write(
+        &self,
+        mark: Mark,
+        changes: impl FnOnce(&mut Writer<'_>) -> Result<(), StorageError>,
+    ) -> Result<Arc<Snapshot>, StorageError> {
+        let failed = |error: redb::Error| StorageError::new(FILE, error);
+        let mut transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
+        // Guests choose keys and values, and page checksums are not cryptographic: two phases do not
+        // depend on them, and quick repair opens in a time that does not grow with the file.
+        transaction.set_two_phase_commit(true);
+        transaction.set_quick_repair(true);
+        {
+            let open = |table: Table| transaction.open_table(table.definition());
+            let mut tables = Vec::with_capacity(TABLES.len());
+            for table in TABLES {
+                tables.push(open(table).map_err(|e| failed(e.into()))?);
+            }
+            changes(&mut Writer { tables })?;
+            let mut value = mark.position.0.to_le_bytes().to_vec();
+            value.extend_from_slice(&mark.chain.0);
+            let mut meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+            meta.insert(MARK, value.as_slice()).map_err(|e| failed(e.into()))?;
+        }
+        transaction.commit().map_err(|e| failed(e.into()))?;
+        self.snapshot()
+    }
+
+    fn try_snapshot(&self) -> Result<Snapshot, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let mut tables = Vec::with_capacity(TABLES.len());
+        for table in TABLES {
+            tables.push(transaction.open_table(table.definition())?);
+        }
+        let meta = transaction.open_table(META)?;
+        let value = meta.get(MARK)?.map(|guard| guard.value().to_vec()).unwrap_or_default();
+        let mark = match (value.first_chunk::<8>(), value.get(8..24)) {
+            (Some(position), Some(rest)) => {
+                let mut chain = [0; 16];
+                chain.copy_from_slice(rest);
+                Mark { position: Position(u64::from_le_bytes(*position)), chain: Chain(chain) }
+            }
+            _ => return Err(redb::Error::Corrupted("the mark is damaged".into())),
+        };
+        Ok(Snapshot { tables, mark })
+    }
+}
+
+/// The write side of a checkpoint.
+pub struct Writer<'t> {
+    tables: Vec<redb::Table<'t, &'static [u8], &'static [u8]>>,
+}
+
+impl Writer<'_> {
+    /// Sets or removes one row.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn put(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), StorageError> {
+        let table = &mut self.tables[table as usize];
+        let done = match value {
+            Some(value) => table.insert(key, value).map(|_| ()),
+            None => table.remove(key).map(|_| ()),
+        };
+        done.map_err(|error| StorageError::new(FILE, error))
+    }
+
+    /// The first rows of `table` with keys below `end`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn keys_below(
+        &self,
+        table: Table,
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StorageError> {
+        let rows = self.tables[table as usize].range::<&[u8]>(..end);
+        let keys = rows.and_then(|rows| {
+            rows.take(limit).map(|row| row.map(|(key, _)| key.value().to_vec())).collect()
+        });
+        keys.map_err(|error| StorageError::new(FILE, error))
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let row = self.tables[table as usize].get(key);
+        row.map(|row| row.map(|guard| Bytes::copy_from_slice(guard.value())))
+            .map_err(|error| StorageError::new(FILE, error))
+    }
+}
+
+/// A consistent view of the state file; holding one keeps its pages from being reused.
+pub struct Snapshot {
+    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    mark: Mark,
+}
+
+/// An iterator over rows of a snapshot, from either end.
+pub type RowIter<'s> =
+    Box<dyn DoubleEndedIterator<Item = Result<(Bytes, Bytes), StorageError>> + 's>;
+
+impl Snapshot {
+    /// What it holds.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        let row = self.tables[table as usize].get(key);
+        row.map(|row| row.map(|guard| Bytes::copy_from_slice(guard.value())))
+            .map_err(|error| StorageError::new(FILE, error))
+    }
+
+    /// Rows with `start <= key < end` in key order.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn range(
+        &self,
+        table: Table,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<RowIter<'_>, StorageError> {
+        use std::ops::Bound;
+        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let rows = self.tables[table as usize]
+            .range::<&[u8]>(bounds)
+            .map_err(|error| StorageError::new(FILE, error))?;
+        Ok(Box::new(rows.map(|row| {
+            row.map(|(key, value)| {
+                (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value()))
+            })
+            .map_err(|error| StorageError::new(FILE, error))
+        })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_and_its_mark_are_there_together_after_reopening() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mark = Mark { position: Position(9), chain: Chain([3; 16]) };
+        let file = StateFile::open(folder.path()).expect("opens");
+        let before = file.snapshot().expect("reads");
+        file.write(mark, |writer| {
+            writer.put(Table::Rows, b"a", Some(b"1"))?;
+            writer.put(Table::Rows, b"b", Some(b"2"))?;
+            writer.put(Table::Rows, b"a", None)
+        })
+        .expect("written");
+        assert_eq!(before.get(Table::Rows, b"b").expect("reads"), None);
+        drop((before, file));
+        let after = StateFile::open(folder.path()).expect("opens").snapshot().expect("reads");
+        assert_eq!(after.mark(), mark);
+        let rows = after.range(Table::Rows, b"", None).expect("reads");
+        let rows: Vec<_> = rows.map(|row| row.expect("reads").0).collect();
+        assert_eq!(rows, [Bytes::from("b")]);
+    }
+}

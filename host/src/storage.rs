@@ -1,0 +1,85 @@
+//! Opening redb files so that they survive being interrupted: the one place that knows how a data file comes
+//! into being. A new file is made under a temporary name, closed, synced, renamed, and its folder synced,
+//! because a power cut while redb creates a file leaves one that will not open.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use redb::{Builder, Database};
+
+/// Why a data file could not be opened, read or written. After any of these the file must be reopened: redb
+/// refuses further work on a handle that saw an I/O error, and a failed commit may or may not have happened.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {problem}")]
+pub struct StorageError {
+    /// The file's name.
+    pub file: String,
+    /// What the storage said.
+    pub problem: String,
+}
+
+impl StorageError {
+    /// Wraps what the storage said of `file`.
+    pub fn new(file: &str, problem: impl std::fmt::Display) -> Self {
+        Self { file: file.into(), problem: problem.to_string() }
+    }
+}
+
+/// Opens the redb file at `path`, creating it when it is missing, with a page cache of `cache_bytes`.
+/// Everything in it is on stable storage when this returns.
+///
+/// # Errors
+/// [`StorageError`] when it cannot be created, is locked by another process, or is damaged.
+pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    if !path.exists() {
+        create(path).map_err(|error| failed(format!("cannot be created: {error}")))?;
+    }
+    // redb may panic on a damaged file; that must cost this file, not the process.
+    let opened =
+        catch_unwind(AssertUnwindSafe(|| Builder::new().set_cache_size(cache_bytes).open(path)));
+    let database = match opened {
+        Ok(Ok(database)) => database,
+        Ok(Err(error)) => return Err(failed(format!("cannot be opened: {error}"))),
+        Err(_) => return Err(failed("is damaged: reading it panicked".into())),
+    };
+    // IMPORTANT: a process that was killed between a write and its sync leaves pages that are readable and not
+    // yet on disk; what we read now is promised to callers next, so it is synced first.
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| failed(format!("cannot be synced: {error}")))?;
+    Ok(database)
+}
+
+fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let temporary = path.with_extension("new");
+    if temporary.exists() {
+        fs::remove_file(&temporary)?;
+    }
+    drop(Database::create(&temporary)?);
+    File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_made_file_is_made_anew_and_a_damaged_one_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("state.redb");
+        fs::write(path.with_extension("new"), b"half").expect("written");
+        drop(open(&path, 1 << 20).expect("made"));
+        drop(open(&path, 1 << 20).expect("opens again"));
+        fs::write(&path, vec![7; 8192]).expect("damaged");
+        let error = open(&path, 1 << 20).expect_err("damaged");
+        assert!(error.to_string().starts_with("state.redb"), "{error}");
+    }
+}
