@@ -265,7 +265,8 @@ mod tests {
         .expect("written");
         assert_eq!(before.get(Table::Rows, b"b").expect("reads"), None);
         drop((before, file));
-        let after = StateFile::open(folder.path()).expect("opens").snapshot().expect("reads");
+        let file = StateFile::open(folder.path()).expect("opens");
+        let after = file.snapshot().expect("reads");
         assert_eq!(after.mark(), mark);
         let rows = after.range(Table::Rows, b"", None).expect("reads");
         let rows: Vec<_> = rows.map(|row| row.expect("reads").0).collect();
