@@ -55,3 +55,36 @@ impl Write for Report {
         if room == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reports_are_cut_at_a_character() {
+        let mut report = Report::new();
+        assert!(report.write_str(&"x".repeat(REPORT_BYTES_MAX - 3)).is_ok());
+        assert!(report.write_str("é").is_ok());
+        assert!(report.write_str("é").is_err());
+        assert!(report.write_str("").is_ok());
+        assert_eq!(report.as_str().len(), REPORT_BYTES_MAX - 1);
+        assert!(report.as_str().ends_with("xé"));
+    }
+
+    #[test]
+    fn reports_have_message_and_place() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let mut report = Report::new();
+            write_info(&mut report, info);
+            let _ = sender.send(report.as_str().to_owned());
+        }));
+        let panicked = std::thread::spawn(|| panic!("balance of {}", "alice")).join();
+        std::panic::set_hook(before);
+        assert!(panicked.is_err());
+        let reports: Vec<_> = receiver.try_iter().collect();
+        let own = reports.iter().find(|report| report.starts_with("balance of alice, at "));
+        assert!(own.is_some_and(|report| report.contains("panic.rs:")), "{reports:?}");
+    }
+}

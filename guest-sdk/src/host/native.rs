@@ -50,7 +50,6 @@ pub(crate) struct TimerRow {
     pub(crate) handler: String,
     pub(crate) input: Vec<u8>,
     pub(crate) due_ms: u64,
-    pub(crate) set_by: String,
 }
 
 thread_local! {
@@ -180,7 +179,6 @@ pub(crate) fn timer_set(name: &str, handler: &str, input: &[u8], due: Due) {
             handler: handler.to_owned(),
             input: input.to_vec(),
             due_ms: due_ms(call, due),
-            set_by: call.message_id.clone(),
         };
         call.timers.insert(name.to_owned(), row);
     });
