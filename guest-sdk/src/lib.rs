@@ -1,1 +1,111 @@
-//! x
+//! Write Keystead entities in Rust: a struct is an entity type's state, its methods are the handlers.
+//!
+//! ```
+//! use keystead_sdk::prelude::*;
+//!
+//! #[entity]
+//! pub struct Account {
+//!     balance: u64,
+//! }
+//!
+//! #[handlers]
+//! impl Account {
+//!     /// `&mut self`: a command. It runs alone on its entity; all it does commits together.
+//!     pub fn deposit(&mut self, amount: u64) -> u64 {
+//!         self.balance += amount;
+//!         self.balance
+//!     }
+//!
+//!     pub fn transfer(&mut self, ctx: &Ctx, to: String, amount: u64) -> Result<u64> {
+//!         ensure!(self.balance >= amount, code = "insufficient_funds", "only {} left", self.balance);
+//!         self.balance -= amount;
+//!         Account::at(to).deposit(amount).send(ctx);
+//!         Ok(self.balance)
+//!     }
+//!
+//!     /// `&self`: a query. It can't write, and runs beside others.
+//!     pub fn balance(&self) -> u64 {
+//!         self.balance
+//!     }
+//! }
+//!
+//! use keystead_sdk::testing::{World, json};
+//!
+//! let mut world = World::new().with::<Account>();
+//! world.call::<u64>("account", "alice", "deposit", json!({"amount": 10})).unwrap();
+//! world.call::<u64>("account", "alice", "transfer", json!({"to": "bob", "amount": 4})).unwrap();
+//! world.settle();
+//! assert_eq!(world.read::<u64>("account", "bob", "balance", json!({})).unwrap(), 4);
+//!
+//! let all = json!({"to": "bob", "amount": 7});
+//! let error = world.call::<u64>("account", "alice", "transfer", all).unwrap_err();
+//! assert_eq!(error.code(), "insufficient_funds");
+//! ```
+//!
+//! # How a handler ends
+//! * It returns a value: what it wrote, sent and scheduled commits, then the caller gets the value.
+//! * [`reject!`] or [`ensure!`]: nothing is kept, the caller gets the reason, the message is done.
+//! * Another error (`?` on anything that implements [`std::error::Error`]) or a panic: nothing is kept; a
+//!   message is tried again with growing pauses and, in the end, parked as a dead letter; the caller of a
+//!   call is told.
+//!
+//! # State
+//! Plain fields are loaded before a call and written back after it, as one JSON value, when they changed.
+//! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
+//! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
+//! piece by piece, when the handler touches them: use them for what grows.
+//!
+//! # Building
+//! The crate is a `cdylib` (and `rlib`, so that its tests can use it) for `wasm32-unknown-unknown`;
+//! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
+//! type. A type that lives in another crate is registered with [`register!`].
+
+#[cfg(target_arch = "wasm32")]
+mod alloc;
+#[cfg(target_arch = "wasm32")]
+mod bindings;
+mod bytes;
+mod context;
+mod entity;
+mod error;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod export;
+mod host;
+#[doc(hidden)]
+pub mod input;
+pub mod log;
+mod message;
+#[cfg(any(target_arch = "wasm32", test))]
+mod panic;
+#[doc(hidden)]
+pub mod reply;
+pub mod state;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+mod time;
+
+pub use bytes::Bytes;
+pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
+pub use entity::{Entity, EntityType, Handler, Handlers, describe};
+pub use error::{Error, HandlerError, Result};
+pub use keystead_sdk_macros::{entity, handlers};
+pub use message::{AtKey, AtTimer, Message, Target, Timer};
+pub use time::Timestamp;
+
+/// What a handler's file needs: `use keystead_sdk::prelude::*;`.
+pub mod prelude {
+    pub use crate::state::{List, Map, Value};
+    pub use crate::{
+        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Result, Timestamp, debug, ensure,
+        entity, error, handlers, info, reject, warn,
+    };
+    pub use std::time::Duration;
+}
+
+/// What the macros' output names, so that authors need no dependency but this crate.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+    pub use serde_json;
+}

@@ -1,1 +1,56 @@
-//! x
+//! `#[entity]` and `#[handlers]`. They only write what a reader could have typed: trait implementations and
+//! clients that call functions of keystead-sdk, where the logic is. Invariant: all mistakes of an item
+//! are reported at once, each at its token.
+
+mod client;
+mod entity;
+mod handlers;
+mod names;
+mod schema;
+
+use proc_macro::TokenStream;
+
+/// Makes a struct an entity type: its fields are the entity's state.
+///
+/// Plain fields are one value, loaded before each call and written back after it when it changed. They need
+/// serde's `Serialize` and `Deserialize`, and `Default` for what is not stored yet (or
+/// `#[serde(default = "…")]`). Fields of the types `Map`, `List` and `Value` are loaded on touch.
+#[proc_macro_attribute]
+pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand(entity::expand(arguments.into(), item.into()))
+}
+
+/// Makes the `pub` methods of an `impl` block an entity's handlers, and writes a client for them.
+///
+/// `&mut self` is a command, `&self` a query. After `self` a command may take `ctx: &Ctx` and a query
+/// `ctx: &QueryCtx`; all further arguments are owned values that serde can read. Methods that are not `pub`
+/// are helpers.
+///
+/// `Account::at(key)` sends to the commands of another entity, `Account::timer(name)` calls one of this
+/// entity's later.
+#[proc_macro_attribute]
+pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand(handlers::expand(arguments.into(), item.into()))
+}
+
+fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    output.unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Collects mistakes, so that all are reported.
+#[derive(Default)]
+struct Mistakes(Option<syn::Error>);
+
+impl Mistakes {
+    fn add(&mut self, at: &dyn quote::ToTokens, message: &str) {
+        let error = syn::Error::new_spanned(at, message);
+        match &mut self.0 {
+            Some(all) => all.combine(error),
+            None => self.0 = Some(error),
+        }
+    }
+
+    fn finish(self) -> syn::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

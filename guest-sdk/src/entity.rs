@@ -1,0 +1,200 @@
+//! What an entity type is to the SDK: its plain state, its table of handlers, and one call of one of them.
+//! `#[entity]` and `#[handlers]` implement the two traits. Invariant: plain state is written only after a
+//! command that succeeded, and only when it changed.
+
+use crate::context::{Ctx, QueryCtx};
+use crate::{Error, Result, host};
+
+/// The state key of the plain fields.
+const PLAIN_KEY: &[u8] = b"self";
+
+/// A struct that is an entity type's state; implemented by `#[entity]`.
+pub trait Entity: Sized + 'static {
+    /// The type's name: the struct's in snake_case.
+    const TYPE: &'static str;
+    /// Whether it has plain fields.
+    const PLAIN: bool;
+
+    /// The entity whose plain fields are this JSON object; a field that is missing has its default.
+    #[doc(hidden)]
+    fn load(plain: &[u8]) -> serde_json::Result<Self>;
+
+    /// Its plain fields as a JSON object.
+    #[doc(hidden)]
+    fn plain(&self) -> serde_json::Result<Vec<u8>>;
+}
+
+/// An entity's handlers; implemented by `#[handlers]`.
+pub trait Handlers: Entity {
+    /// All of them, in the order of the source.
+    const HANDLERS: &'static [Handler<Self>];
+}
+
+/// One handler: its name, what it takes and gives, and how to run it.
+#[derive(Debug, Clone, Copy)]
+pub struct Handler<E> {
+    name: &'static str,
+    input: &'static str,
+    output: &'static str,
+    run: Run<E>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Run<E> {
+    Command(Command<E>),
+    Query(Query<E>),
+}
+
+/// Decodes the input, runs the method, encodes what it returned.
+type Command<E> = fn(&mut E, &Ctx, &[u8]) -> Result<Vec<u8>>;
+/// The same for a method that takes `&self`.
+type Query<E> = fn(&E, &QueryCtx, &[u8]) -> Result<Vec<u8>>;
+
+impl<E> Handler<E> {
+    /// A `&mut self` method; `input` and `output` are the JSON of its bodies in the describe document.
+    #[must_use]
+    pub const fn command(
+        name: &'static str,
+        input: &'static str,
+        output: &'static str,
+        run: Command<E>,
+    ) -> Self {
+        Self { name, input, output, run: Run::Command(run) }
+    }
+
+    /// A `&self` method.
+    #[must_use]
+    pub const fn query(
+        name: &'static str,
+        input: &'static str,
+        output: &'static str,
+        run: Query<E>,
+    ) -> Self {
+        Self { name, input, output, run: Run::Query(run) }
+    }
+}
+
+/// An entity type with its Rust type forgotten.
+#[derive(Debug, Clone, Copy)]
+pub struct EntityType {
+    name: &'static str,
+    describe: fn(&mut String),
+    handle: fn(&str, &[u8]) -> Result<Vec<u8>>,
+    is_query: fn(&str) -> bool,
+}
+
+impl EntityType {
+    /// The type `E`.
+    #[must_use]
+    pub const fn of<E: Handlers>() -> Self {
+        Self { name: E::TYPE, describe: write_type::<E>, handle: run::<E>, is_query: is_query::<E> }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether its handler `name` is a query.
+    #[must_use]
+    pub fn is_query(&self, name: &str) -> bool {
+        (self.is_query)(name)
+    }
+
+    /// Runs its handler `name` on the entity that the host is calling.
+    ///
+    /// # Errors
+    /// The handler's failure, or the input's.
+    pub fn handle(&self, name: &str, input: &[u8]) -> Result<Vec<u8>> {
+        (self.handle)(name, input)
+    }
+}
+
+/// The describe document of an app that is made of these types.
+#[must_use]
+pub fn describe(types: &[EntityType]) -> String {
+    let mut out = format!(
+        r#"{{"sdk":{{"name":"{}","version":"{}"}},"entities":["#,
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION")
+    );
+    for (position, entity) in types.iter().enumerate() {
+        out.push_str(if position > 0 { "," } else { "" });
+        (entity.describe)(&mut out);
+    }
+    out.push_str("]}");
+    out
+}
+
+fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
+    let Some(handler) = E::HANDLERS.iter().find(|handler| handler.name == name) else {
+        let text = format!("{} has no handler `{name}`", E::TYPE);
+        return Err(Error::rejected(text).with_code("unknown_handler"));
+    };
+    let stored = if E::PLAIN { host::get(PLAIN_KEY) } else { None };
+    let mut entity = E::load(stored.as_deref().unwrap_or(b"{}")).map_err(unfit::<E>)?;
+    match handler.run {
+        Run::Query(query) => query(&entity, &QueryCtx::new(), input),
+        Run::Command(command) => {
+            let before = match stored {
+                None if E::PLAIN => Some(entity.plain().map_err(unfit::<E>)?),
+                stored => stored,
+            };
+            let reply = command(&mut entity, &Ctx::new(), input)?;
+            if E::PLAIN {
+                let after = entity.plain().map_err(unfit::<E>)?;
+                if before.as_ref() != Some(&after) {
+                    host::set(PLAIN_KEY, &after);
+                }
+            }
+            Ok(reply)
+        }
+    }
+}
+
+/// State that does not decode or encode: worth another attempt, because another version of the app may.
+fn unfit<E: Entity>(error: serde_json::Error) -> Error {
+    let text = format!("the plain fields of {} do not fit what is stored: {error}", E::TYPE);
+    Error::retryable(text).with_code("state_mismatch")
+}
+
+fn is_query<E: Handlers>(name: &str) -> bool {
+    let handler = E::HANDLERS.iter().find(|handler| handler.name == name);
+    handler.is_some_and(|handler| matches!(handler.run, Run::Query(_)))
+}
+
+fn write_type<E: Handlers>(out: &mut String) {
+    out.push_str(&format!(r#"{{"type":"{}","handlers":["#, E::TYPE));
+    for (position, handler) in E::HANDLERS.iter().enumerate() {
+        let comma = if position > 0 { "," } else { "" };
+        let kind = match handler.run {
+            Run::Command(_) => "command",
+            Run::Query(_) => "query",
+        };
+        let Handler { name, input, output, .. } = handler;
+        out.push_str(&format!(
+            r#"{comma}{{"name":"{name}","kind":"{kind}","input":{input},"output":{output}}}"#
+        ));
+    }
+    out.push_str("]}");
+}
+
+/// Adds an entity type to the component. `#[handlers]` does it by itself; a crate does it by hand for a type
+/// that another crate defines.
+#[macro_export]
+macro_rules! register {
+    ($entity:ty) => {
+        // The linker collects what lies in this section, and the bindings run it before the first call.
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            extern "C" fn register() {
+                $crate::export::register($crate::EntityType::of::<$entity>());
+            }
+
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static REGISTER: extern "C" fn() = register;
+        };
+    };
+}
