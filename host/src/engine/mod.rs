@@ -12,6 +12,10 @@ mod instance;
 mod limiter;
 mod outcome;
 mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod wasi;
 mod worker;
