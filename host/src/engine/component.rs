@@ -6,6 +6,9 @@ use wit_component::ComponentEncoder;
 
 use super::{PrepareError, inspect};
 
+const NO_INTERFACE: &str = "- it carries no Keystead interface: does the crate use keystead-sdk, have an \
+     #[entity], and crate-type = [\"cdylib\"]?";
+
 /// Wraps and validates a core module built for `wasm32-unknown-unknown`; returns bytes that are a component
 /// already as they are.
 ///
@@ -23,11 +26,14 @@ pub fn componentize(core_module: &[u8]) -> Result<Vec<u8>, PrepareError> {
     if !foreign.is_empty() {
         return Err(PrepareError::WrongWorld(foreign));
     }
+    if !carries_interface(core_module) {
+        return Err(PrepareError::WrongWorld(vec![NO_INTERFACE.into()]));
+    }
     let component = ComponentEncoder::default()
         .validate(true)
         .module(core_module)
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| PrepareError::WrongWorld(vec![explain(core_module, &error)]))?;
+        .map_err(|error| PrepareError::WrongWorld(vec![format!("- {error:#}")]))?;
     inspect::inspect(&component)?;
     Ok(component)
 }
@@ -74,17 +80,12 @@ fn advice(module: &str, name: &str) -> Option<String> {
     None
 }
 
-fn explain(core_module: &[u8], error: &anyhow::Error) -> String {
-    let has_interface = Parser::new(0).parse_all(core_module).any(|payload| {
+/// wit-component would make an empty component of a module without one.
+fn carries_interface(core_module: &[u8]) -> bool {
+    Parser::new(0).parse_all(core_module).any(|payload| {
         matches!(payload, Ok(Payload::CustomSection(section))
             if section.name().starts_with("component-type"))
-    });
-    if has_interface {
-        return format!("- {error:#}");
-    }
-    "- it carries no Keystead interface: does the crate use keystead-sdk, have an #[entity], and \
-     crate-type = [\"cdylib\"]?"
-        .into()
+    })
 }
 
 #[cfg(test)]
