@@ -36,6 +36,12 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const LOG_LINES_PER_CALL_MAX: usize = 100;
 /// Log lines kept in memory for each app.
 pub const LOG_LINES_KEPT: usize = 10_000;
+/// Bytes of those lines.
+pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Longest quote of an input or schema in an error message.
+pub const MESSAGE_BYTES_MAX: usize = 300;
+/// Deploys of one app that its record lists.
+pub const APP_VERSIONS_KEPT: usize = 100;
 
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -123,7 +123,8 @@ fn read_or_make_key(dir: &Path, clock: &dyn Clock) -> std::io::Result<[u8; MAC_B
 
 fn read_key(path: &Path) -> std::io::Result<[u8; MAC_BYTES]> {
     let bytes = fs::read(path)?;
-    let damaged = || std::io::Error::other("the key file is damaged; remove the folder to rebuild it");
+    let damaged =
+        || std::io::Error::other("the key file is damaged; remove the folder to rebuild it");
     bytes.try_into().map_err(|_| damaged())
 }
 

@@ -124,7 +124,9 @@ fn reason(status: ExitStatus, message: &str) -> String {
             let max = limits::COMPILE_MEMORY_BYTES_MAX >> 20;
             format!("the compiler gave up; it may use {max} MiB of memory. {message}")
         }
-        Some(signal) => format!("the compiler was stopped by signal {}. {message}", signal.as_raw()),
+        Some(signal) => {
+            format!("the compiler was stopped by signal {}. {message}", signal.as_raw())
+        }
         None if status.success() => "the compiled code is too large".into(),
         None if message.is_empty() => format!("the compiler ended with {status}"),
         None => message.trim_start_matches("Error: ").into(),

@@ -46,7 +46,10 @@ fn foreign_imports(core_module: &[u8]) -> Result<Vec<String>, PrepareError> {
         for import in section.into_imports() {
             let import = import?;
             if let Some(advice) = advice(import.module, import.name) {
-                lines.push(format!("- it imports {} from {:?}: {advice}", import.name, import.module));
+                lines.push(format!(
+                    "- it imports {} from {:?}: {advice}",
+                    import.name, import.module
+                ));
             }
         }
     }

@@ -14,8 +14,8 @@ use super::instance::Instance;
 use super::settings::{Space, running_engine};
 use super::ticker::Ticker;
 use super::{
-    Call, Due, EngineConfig, EntityIo, Fault, Isolation, LogLevel, PrepareError, TimerInfo, compile,
-    inspect, wasi, world,
+    Call, Due, EngineConfig, EntityIo, Fault, Isolation, LogLevel, PrepareError, TimerInfo,
+    compile, inspect, wasi, world,
 };
 use crate::clock::Clock;
 use crate::ids::{EntityRef, MessageId, VersionId};

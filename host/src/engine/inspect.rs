@@ -25,9 +25,7 @@ pub(super) fn inspect(bytes: &[u8]) -> Result<(), PrepareError> {
     }
     let mut count = Count::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        payload
-            .map_err(PrepareError::from)
-            .and_then(|payload| count.payload(&payload))?;
+        payload.map_err(PrepareError::from).and_then(|payload| count.payload(&payload))?;
     }
     Ok(())
 }

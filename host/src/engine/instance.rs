@@ -123,7 +123,8 @@ impl Instance {
 
 /// Holds what the guest returned to the limits of a reply.
 fn checked(result: Result<Vec<u8>, types::Failure>) -> Result<Outcome, Trap> {
-    let over = |what| Trap::Fault(Fault::Limit { what, max: limits::BODY_BYTES_MAX as u64 }.to_string());
+    let over =
+        |what| Trap::Fault(Fault::Limit { what, max: limits::BODY_BYTES_MAX as u64 }.to_string());
     match result {
         Ok(reply) if reply.len() > limits::BODY_BYTES_MAX => Err(over("bytes of the reply")),
         Ok(reply) => Ok(Outcome::Reply(reply.into())),

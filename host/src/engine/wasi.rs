@@ -6,7 +6,9 @@
 use wasmtime::Engine;
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{Component, ComponentInstance, ComponentItem};
-use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
+use wasmtime::component::{
+    ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType,
+};
 
 use super::host::Host;
 use super::{Fault, LogLevel};

@@ -45,10 +45,7 @@ const IMPORTS: &[(&str, &[Function])] = &[
             ("get-many", check::<(Vec<Bytes>,), (Vec<Option<Bytes>>,)>),
             ("set", check::<(Bytes, Bytes), ()>),
             ("delete", check::<(Bytes,), ()>),
-            (
-                "scan",
-                check::<(Bytes, Option<Bytes>, u32, state::Direction), (Vec<state::Entry>,)>,
-            ),
+            ("scan", check::<(Bytes, Option<Bytes>, u32, state::Direction), (Vec<state::Entry>,)>),
         ],
     ),
     (
@@ -66,13 +63,7 @@ const IMPORTS: &[(&str, &[Function])] = &[
             ("pending", check::<(), (Vec<timers::Timer>,)>),
         ],
     ),
-    (
-        "log",
-        &[
-            ("emit", check::<(log::Level, String), ()>),
-            ("panicked", check::<(String,), ()>),
-        ],
-    ),
+    ("log", &[("emit", check::<(log::Level, String), ()>), ("panicked", check::<(String,), ()>)]),
 ];
 
 /// What the component must export.
@@ -128,7 +119,11 @@ pub(super) fn problems(engine: &Engine, component: &Component) -> Vec<String> {
     lines
 }
 
-fn absent_exports(engine: &Engine, component: &Component, mistyped: &mut Vec<String>) -> Vec<String> {
+fn absent_exports(
+    engine: &Engine,
+    component: &Component,
+    mistyped: &mut Vec<String>,
+) -> Vec<String> {
     let mut absent = Vec::new();
     match component.get_export(engine, HANDLER).map(|export| export.ty) {
         Some(ComponentItem::ComponentInstance(instance)) => {

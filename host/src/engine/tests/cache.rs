@@ -17,7 +17,8 @@ fn engine_without_compiler(cache_dir: &Path) -> Engine {
 }
 
 fn compiled_file(cache_dir: &Path) -> PathBuf {
-    let entries = fs::read_dir(cache_dir).expect("folder").map(|entry| entry.expect("entry").path());
+    let entries =
+        fs::read_dir(cache_dir).expect("folder").map(|entry| entry.expect("entry").path());
     let mut code: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|e| e == "cwasm")).collect();
     assert_eq!(code.len(), 1, "{code:?}");

@@ -81,7 +81,9 @@ fn each_ending_has_its_trap() {
     assert_eq!(bench.trap("stack"), Trap::Stack);
     assert_eq!(bench.trap("rust-stack"), Trap::Stack);
     assert_eq!(bench.trap("memory"), Trap::Memory(limits::GUEST_MEMORY_BYTES_MAX as u64));
-    assert!(matches!(bench.trap("unreachable"), Trap::Other(text) if text.contains("without a reason")));
+    assert!(
+        matches!(bench.trap("unreachable"), Trap::Other(text) if text.contains("without a reason"))
+    );
     assert_eq!(bench.trap("deref"), Trap::Other("out of bounds memory access".into()));
     let text = "bytes of the reply is over its limit of 1048576";
     assert_eq!(bench.trap("big"), Trap::Fault(text.into()));
@@ -97,8 +99,7 @@ fn a_loop_ends_at_its_deadline() {
     let deadline = Duration::from_millis(60);
     #[expect(clippy::disallowed_methods, reason = "measures the deadline itself")]
     let start = std::time::Instant::now();
-    let (outcome, _) =
-        bench.run(Call { deadline, ..call("loop", b"") }, MapIo::new("app", "k"));
+    let (outcome, _) = bench.run(Call { deadline, ..call("loop", b"") }, MapIo::new("app", "k"));
     assert_eq!(outcome, Outcome::Trapped(Trap::Deadline(60)));
     assert!(start.elapsed() >= deadline);
 }
@@ -155,7 +156,11 @@ fn a_page_is_cut_by_bytes_but_never_empty() {
         io.state.insert(vec![n], vec![n; limits::STATE_VALUE_BYTES_MAX].into());
     }
     let (outcome, mut io) = bench.run(call("n", b""), io);
-    assert_eq!(outcome, Outcome::Reply(3_u32.to_le_bytes().to_vec().into()), "four do not fit with keys");
+    assert_eq!(
+        outcome,
+        Outcome::Reply(3_u32.to_le_bytes().to_vec().into()),
+        "four do not fit with keys"
+    );
     io.state = [(vec![0], vec![0; limits::SCAN_BYTES_MAX].into())].into();
     let (outcome, _) = bench.run(call("n", b""), io);
     assert_eq!(outcome, Outcome::Reply(1_u32.to_le_bytes().to_vec().into()));
@@ -208,7 +213,8 @@ fn an_instance_is_gone_after_its_calls_or_when_it_grew() {
 #[test]
 fn the_least_recently_used_app_goes_first() {
     let mut bench = Bench::new();
-    let apps: Vec<_> = (0..=limits::WARM_INSTANCES_PER_WORKER_MAX).map(|n| format!("a{n}")).collect();
+    let apps: Vec<_> =
+        (0..=limits::WARM_INSTANCES_PER_WORKER_MAX).map(|n| format!("a{n}")).collect();
     for app in &apps[..limits::WARM_INSTANCES_PER_WORKER_MAX] {
         assert_eq!(bench.count(app), 1);
     }
