@@ -43,7 +43,6 @@ const STDOUT: u32 = 0;
 const STDERR: u32 = 1;
 /// Most bytes that one write may bring; `check-write` says so.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
-/// Zeros of one `write-zeroes` make no sense in a log.
 const NANOS_PER_MS: u64 = 1_000_000;
 
 struct InputStream;
@@ -97,13 +96,12 @@ fn interface(
     for (name, export) in instance.exports(engine) {
         match export.ty {
             ComponentItem::Resource(_) => linker.resource(name, resource(name), |_, _| Ok(()))?,
+            ComponentItem::ComponentFunc(_) if define_function(linker, unversioned, name)? => {}
             ComponentItem::ComponentFunc(_) => {
-                if !define_function(linker, unversioned, name)? {
-                    let text = format!("{interface}#{name} is not available to handlers");
-                    linker.func_new(name, move |_, _, _, _| {
-                        Err(Fault::BadArgument(text.clone()).into())
-                    })?;
-                }
+                let text = format!("{interface}#{name} is not available to handlers");
+                linker.func_new(name, move |_, _, _, _| {
+                    Err(Fault::BadArgument(text.clone()).into())
+                })?;
             }
             _ => {}
         }

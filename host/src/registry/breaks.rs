@@ -208,7 +208,7 @@ mod tests {
         json!({"json": {"type": "object", "properties": properties, "required": required}})
     }
 
-    fn breaks_input(old: (Value, Value), new: (Value, Value)) -> Vec<String> {
+    fn breaks_input(old: &(Value, Value), new: &(Value, Value)) -> Vec<String> {
         let out = json!({"json": {"type": "null"}});
         let old = contract("command", &arguments(&old.0, &old.1), &out);
         contract("command", &arguments(&new.0, &new.1), &out).breaks(&old)
@@ -218,11 +218,11 @@ mod tests {
     fn widening_an_input_breaks_nothing() {
         let int = json!({"type": "integer"});
         let old = || (json!({"x": int}), json!(["x"]));
-        assert!(breaks_input(old(), old()).is_empty());
-        assert!(breaks_input(old(), (json!({"x": int, "y": int}), json!(["x"]))).is_empty());
-        assert!(breaks_input(old(), (json!({"x": int}), json!([]))).is_empty());
+        assert!(breaks_input(&old(), &old()).is_empty());
+        assert!(breaks_input(&old(), &(json!({"x": int, "y": int}), json!(["x"]))).is_empty());
+        assert!(breaks_input(&old(), &(json!({"x": int}), json!([]))).is_empty());
         let described = json!({"type": "integer", "description": "how many"});
-        assert!(breaks_input(old(), (json!({"x": described}), json!(["x"]))).is_empty());
+        assert!(breaks_input(&old(), &(json!({"x": described}), json!(["x"]))).is_empty());
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod tests {
             "- a.h: the argument x has another type",
             "- a.h: the argument y is now required",
         ];
-        assert_eq!(breaks_input(old(), new), expected);
+        assert_eq!(breaks_input(&old(), &new), expected);
     }
 
     #[test]

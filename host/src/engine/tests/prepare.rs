@@ -87,7 +87,7 @@ fn every_import_and_export_that_does_not_fit_is_named() {
 
 #[test]
 fn a_memory_that_no_instance_may_have_is_refused() {
-    let module = format!("{}", include_str!("guest.wat"))
+    let module = include_str!("guest.wat")
         .replace("(memory (export \"memory\") 4)", "(memory (export \"memory\") 2000)")
         .replace("DOCUMENT_LEN", "0")
         .replace("DOCUMENT", "");
