@@ -36,6 +36,12 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const LOG_LINES_PER_CALL_MAX: usize = 100;
 /// Log lines kept in memory for each app.
 pub const LOG_LINES_KEPT: usize = 10_000;
+/// Bytes of those lines.
+pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Longest quote of an input or schema in an error message.
+pub const MESSAGE_BYTES_MAX: usize = 300;
+/// Deploys of one app that its record lists.
+pub const APP_VERSIONS_KEPT: usize = 100;
 
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -43,6 +49,26 @@ pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Address space of the compiling child.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Compiled code of one component; about six times the component's bytes is usual.
+pub const COMPILED_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Functions of all modules of a component. Rust guests have hundreds, language interpreters tens of
+/// thousands; 131 000 tiny ones compile for 14 s.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 60_000;
+/// Bytes of one function's body: compile time grows faster than it. The main loop of an interpreter is the
+/// largest that real tools emit, some 100 to 300 KiB.
+pub const FUNCTION_BYTES_MAX: usize = 512 * 1024;
+/// Locals of one function; unoptimised Rust has thousands.
+pub const FUNCTION_LOCALS_MAX: usize = 20_000;
+/// Blocks within blocks of one function: a `match` of n arms compiles to n nested ones.
+pub const BLOCK_NESTING_MAX: usize = 2_000;
+/// Loops within loops of one function: compile time is quadratic in it.
+pub const LOOP_NESTING_MAX: usize = 60;
+/// Modules and components within one component, at any depth.
+pub const COMPONENT_PARTS_MAX: usize = 1_000;
+/// Components within components.
+pub const COMPONENT_NESTING_MAX: usize = 16;
+/// Data and element segments of a component.
+pub const COMPONENT_SEGMENTS_MAX: usize = 200_000;
 /// Largest `describe` document.
 pub const DESCRIBE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -52,6 +78,26 @@ pub const GUEST_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const GUEST_TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Native stack of one guest call.
 pub const GUEST_STACK_BYTES_MAX: usize = 512 * 1024;
+/// Linear memories of one guest instance.
+pub const GUEST_MEMORIES_MAX: u32 = 2;
+/// Tables of one guest instance.
+pub const GUEST_TABLES_MAX: u32 = 4;
+/// Core modules instantiated by one guest instance; a component that wraps one module has three.
+pub const GUEST_CORE_INSTANCES_MAX: u32 = 16;
+/// The host's bookkeeping for one guest instance.
+pub const GUEST_INSTANCE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Linear memory of a pool slot that stays mapped between instances: all of a small guest.
+pub const GUEST_MEMORY_KEEP_BYTES: usize = 256 * 1024;
+/// Table of a pool slot that stays mapped between instances.
+pub const GUEST_TABLE_KEEP_BYTES: usize = 4 * 1024;
+/// Component handles that one guest instance may hold.
+pub const GUEST_HANDLES_MAX: usize = 1_000;
+/// Bytes that one host call may pass from the guest to the host: a value and its key, or a page of keys.
+pub const HOST_CALL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Frames kept of a trap's backtrace.
+pub const TRAP_FRAMES_MAX: usize = 32;
+/// Ticks without a call after which the deadline clock stops until the next one.
+pub const IDLE_TICKS_MAX: u32 = 200;
 /// Time that one handler call may take.
 pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long one tick of the deadline clock is.
@@ -156,5 +202,12 @@ const _: () = {
         HANDLER_DEADLINE.as_millis() < CALL_WAIT_MAX.as_millis(),
         "a handler ends before its caller leaves"
     );
+    assert!(
+        STATE_VALUE_BYTES_MAX + STATE_KEY_BYTES_MAX < HOST_CALL_BYTES_MAX
+            && BODY_BYTES_MAX + KEY_BYTES_MAX < HOST_CALL_BYTES_MAX,
+        "one value and one message fit a host call"
+    );
+    assert!(STATE_VALUE_BYTES_MAX <= SCAN_BYTES_MAX, "one value fits a page");
+    assert!(WARM_MEMORY_BYTES_MAX <= GUEST_MEMORY_BYTES_MAX, "a warm instance is a guest");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };

@@ -1,16 +1,38 @@
 //! Runs guests: compiles components, keeps warm instances, makes one call against [`EntityIo`], and says how
 //! it ended. Knows nothing of redb, partitions or HTTP. Invariant: after a trap the instance is gone.
 
+mod bindings;
+mod cache;
+mod compile;
+mod component;
+mod guest;
+mod host;
+mod inspect;
+mod instance;
+mod limiter;
+mod outcome;
+mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod ticker;
+mod wasi;
+mod worker;
+mod world;
+
 use std::any::Any;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
-use crate::ids::{EntityRef, MessageId, VersionId};
+pub use component::componentize;
+pub use guest::{Engine, Guest};
+pub use worker::Worker;
+
+use crate::ids::{EntityRef, MessageId};
 
 /// When a message or timer becomes due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,72 +269,11 @@ pub struct EngineConfig {
     pub compiler: Option<PathBuf>,
 }
 
-/// The wasmtime engine with its settings, linker, deadline ticker and cache. Cheap to clone.
-#[derive(Clone)]
-pub struct Engine(Arc<()>);
-
-impl Engine {
-    /// Builds it.
-    ///
-    /// # Errors
-    /// When wasmtime refuses the settings or the cache folder cannot be made.
-    pub fn new(_config: EngineConfig, _clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        todo!("engine")
-    }
-
-    /// Validates, compiles (or takes from the cache), links and describes a component. Blocks.
-    ///
-    /// # Errors
-    /// [`PrepareError`].
-    pub fn prepare(&self, _component: &[u8]) -> Result<Guest, PrepareError> {
-        todo!("engine")
-    }
-}
-
-/// A component that is ready to run. Cheap to clone.
-#[derive(Clone)]
-pub struct Guest(Arc<()>);
-
-impl Guest {
-    /// The hash of the component's bytes.
-    #[must_use]
-    pub fn version(&self) -> VersionId {
-        todo!("engine")
-    }
-
-    /// What its `describe` returned.
-    #[must_use]
-    pub fn describe(&self) -> &[u8] {
-        todo!("engine")
-    }
-}
-
-/// One executor thread's guests: its warm instances.
-pub struct Worker {}
-
-impl Worker {
-    /// A worker without warm instances.
-    #[must_use]
-    pub fn new(_engine: &Engine) -> Self {
-        todo!("engine")
-    }
-
-    /// Makes one call and gives `io` back with what the guest did to it.
-    pub fn run(
-        &mut self,
-        _guest: &Guest,
-        _call: Call<'_>,
-        _io: Box<dyn EntityIo>,
-    ) -> (Outcome, Box<dyn EntityIo>) {
-        todo!("engine")
-    }
-}
-
 /// The child process behind [`EngineConfig::compiler`]: reads a component from standard input, writes
 /// compiled code to standard output, under limits of time and memory that it sets on itself.
 ///
 /// # Errors
 /// When the component does not compile; the message goes to the parent.
 pub fn compile_in_child() -> anyhow::Result<()> {
-    todo!("engine")
+    compile::child()
 }

@@ -3,7 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::breaks;
+use crate::ids::check_name;
+use crate::limits;
 
 /// Whether a handler may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +26,7 @@ pub enum HandlerKind {
 #[serde(rename_all = "lowercase")]
 pub enum Body {
     /// JSON that fits this schema; inputs are objects whose members are the arguments by name.
-    Json(serde_json::Value),
+    Json(Value),
     /// Bytes of any content type; the text is the content type that replies carry.
     Bytes(String),
 }
@@ -35,6 +41,8 @@ pub struct Handler {
     pub input: Body,
     /// What it gives.
     pub output: Body,
+    /// The input's schema, compiled; none for bytes.
+    validator: Option<Validator>,
 }
 
 impl Handler {
@@ -43,8 +51,46 @@ impl Handler {
     ///
     /// # Errors
     /// One sentence that names the member and what would be right.
-    pub fn check_input(&self, _input: &[u8]) -> Result<(), String> {
-        todo!("registry")
+    pub fn check_input(&self, input: &[u8]) -> Result<(), String> {
+        let Some(validator) = &self.validator else { return Ok(()) };
+        let input = if input.is_empty() { b"{}" } else { input };
+        let value =
+            serde_json::from_slice(input).map_err(|e| format!("the input is not JSON: {e}"))?;
+        match validator.validate(&value) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain(&error)),
+        }
+    }
+
+    fn explain(&self, error: &ValidationError<'_>) -> String {
+        let path = member(error.instance_path().as_str());
+        let at = |name: &str| if path.is_empty() { name.into() } else { format!("{path}.{name}") };
+        match error.kind() {
+            ValidationErrorKind::Required { property } => {
+                format!("{}: is missing", at(property.as_str().unwrap_or_default()))
+            }
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                let name = at(unexpected.first().map_or("", String::as_str));
+                match (path.is_empty(), self.arguments()) {
+                    (true, names) if names.is_empty() => {
+                        format!("{}: is not an argument; {} takes none", cut(&name), self.name)
+                    }
+                    (true, names) => {
+                        let names = names.join(", ");
+                        format!("{}: is not an argument; {} takes {names}", cut(&name), self.name)
+                    }
+                    (false, _) => format!("{}: is not a member", cut(&name)),
+                }
+            }
+            _ if path.is_empty() => format!("the input: {}", cut(&error.to_string())),
+            _ => format!("{}: {}", cut(&path), cut(&error.to_string())),
+        }
+    }
+
+    fn arguments(&self) -> Vec<&str> {
+        let Body::Json(schema) = &self.input else { return Vec::new() };
+        let properties = schema.get("properties").and_then(Value::as_object);
+        properties.map(|all| all.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 }
 
@@ -61,7 +107,7 @@ pub struct Contract {
     /// Entity types by name.
     pub entities: BTreeMap<String, Entity>,
     /// The document as it came.
-    pub document: serde_json::Value,
+    pub document: Value,
 }
 
 /// What is wrong with a `describe` document.
@@ -70,12 +116,27 @@ pub struct Contract {
 pub struct ContractError(pub String);
 
 impl Contract {
-    /// Reads a `describe` document.
+    /// Reads a `describe` document. Members it does not know are left to newer hosts.
     ///
     /// # Errors
     /// [`ContractError`] that names the entity, handler and member.
-    pub fn parse(_document: &[u8]) -> Result<Self, ContractError> {
-        todo!("registry")
+    pub fn parse(document: &[u8]) -> Result<Self, ContractError> {
+        let wrong = |error: serde_json::Error| ContractError(error.to_string());
+        let document: Value = serde_json::from_slice(document).map_err(wrong)?;
+        let listed = RawDocument::deserialize(&document).map_err(wrong)?;
+        if listed.entities.is_empty() {
+            let text = "it lists no entity types; is there an #[entity] with #[handlers]?";
+            return Err(ContractError(text.into()));
+        }
+        let mut entities = BTreeMap::new();
+        for raw in listed.entities {
+            let entity = entity(raw)?;
+            let kind = entity.kind.clone();
+            if entities.insert(kind.clone(), entity).is_some() {
+                return Err(ContractError(format!("there are two entity types {kind:?}")));
+            }
+        }
+        Ok(Self { entities, document })
     }
 
     /// The handler `handler` of type `kind`.
@@ -87,7 +148,181 @@ impl Contract {
     /// What callers of `old` could no longer do with this one: removed types and handlers, changed kinds,
     /// inputs and outputs. Empty when nothing.
     #[must_use]
-    pub fn breaks(&self, _old: &Contract) -> Vec<String> {
-        todo!("registry")
+    pub fn breaks(&self, old: &Contract) -> Vec<String> {
+        breaks::between(old, self)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawDocument {
+    entities: Vec<RawEntity>,
+}
+
+#[derive(Deserialize)]
+struct RawEntity {
+    #[serde(rename = "type")]
+    kind: String,
+    handlers: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawHandler {
+    name: String,
+    kind: HandlerKind,
+    input: Body,
+    output: Body,
+}
+
+fn entity(raw: RawEntity) -> Result<Entity, ContractError> {
+    check_name("type", &raw.kind).map_err(|error| ContractError(error.to_string()))?;
+    let mut handlers = BTreeMap::new();
+    for value in raw.handlers {
+        let called = value.get("name").and_then(Value::as_str).unwrap_or("without a name");
+        let place = format!("entity type {}, handler {called}", raw.kind);
+        let handler = handler(value).map_err(|text| ContractError(format!("{place}: {text}")))?;
+        let name = handler.name.clone();
+        if handlers.insert(name, handler).is_some() {
+            return Err(ContractError(format!("{place}: there are two of them")));
+        }
+    }
+    Ok(Entity { kind: raw.kind, handlers })
+}
+
+fn handler(value: Value) -> Result<Handler, String> {
+    let raw: RawHandler = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    check_name("handler", &raw.name).map_err(|error| error.to_string())?;
+    let validator = compile(&raw.input).map_err(|text| format!("input: {text}"))?;
+    compile(&raw.output).map_err(|text| format!("output: {text}"))?;
+    Ok(Handler { name: raw.name, kind: raw.kind, input: raw.input, output: raw.output, validator })
+}
+
+/// References may point into the schema itself only, and patterns match in linear time: schemas come from
+/// guests, inputs from anybody.
+fn compile(body: &Body) -> Result<Option<Validator>, String> {
+    let Body::Json(schema) = body else { return Ok(None) };
+    jsonschema::options()
+        .offline()
+        .with_pattern_options(PatternOptions::regex())
+        .build(schema)
+        .map(Some)
+        .map_err(|error| format!("the schema is not one: {}", cut(&error.to_string())))
+}
+
+/// `/lines/0/amount` as people write it: `lines.0.amount`.
+fn member(pointer: &str) -> String {
+    let parts = pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"));
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// Messages quote the input, which may be large.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limits::MESSAGE_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn bank() -> Contract {
+        let document = json!({"sdk": {"name": "keystead-sdk"}, "entities": [{"type": "account", "handlers": [
+            {"name": "deposit", "kind": "command",
+             "input": {"json": {"type": "object", "additionalProperties": false, "required": ["amount"],
+                "properties": {"amount": {"type": "integer", "minimum": 0}, "note": {"type": "string"},
+                    "by": {"type": "object", "required": ["name"], "additionalProperties": false,
+                           "properties": {"name": {"type": "string", "pattern": "^[a-z]+$"}}}}}},
+             "output": {"json": {"type": "integer"}}},
+            {"name": "close", "kind": "command", "output": {"json": {"type": "null"}},
+             "input": {"json": {"type": "object", "additionalProperties": false, "properties": {}}}},
+            {"name": "upload", "kind": "command", "input": {"bytes": "image/png"},
+             "output": {"bytes": "image/png"}}]}]});
+        Contract::parse(document.to_string().as_bytes()).expect("right")
+    }
+
+    fn refusal(handler: &str, input: &str) -> String {
+        let contract = bank();
+        let handler = contract.handler("account", handler).expect("there");
+        handler.check_input(input.as_bytes()).expect_err("refused")
+    }
+
+    #[test]
+    fn right_inputs_pass() {
+        let contract = bank();
+        let passes = |handler: &str, input: &[u8]| {
+            contract
+                .handler("account", handler)
+                .expect("there")
+                .check_input(input)
+                .expect("passes");
+        };
+        passes("deposit", br#"{"amount": 5, "by": {"name": "eve"}}"#);
+        passes("close", b"");
+        passes("close", b"{}");
+        passes("upload", b"\xff\x00 anything");
+        assert!(contract.handler("account", "withdraw").is_none());
+    }
+
+    #[test]
+    fn wrong_inputs_name_the_member() {
+        assert_eq!(
+            refusal("deposit", r#"{"amount": -1}"#),
+            "amount: -1 is less than the minimum of 0"
+        );
+        assert_eq!(refusal("deposit", "{}"), "amount: is missing");
+        assert_eq!(refusal("deposit", ""), "amount: is missing");
+        assert_eq!(
+            refusal("deposit", r#"{"amount": "5"}"#),
+            r#"amount: "5" is not of type "integer""#
+        );
+        assert_eq!(
+            refusal("deposit", r#"{"amount": 1, "amuont": 2}"#),
+            "amuont: is not an argument; deposit takes amount, by, note"
+        );
+        assert_eq!(refusal("close", r#"{"x": 2}"#), "x: is not an argument; close takes none");
+        assert_eq!(refusal("deposit", r#"{"amount": 1, "by": {}}"#), "by.name: is missing");
+        assert_eq!(
+            refusal("deposit", r#"{"amount": 1, "by": {"name": "eve", "age": 3}}"#),
+            "by.age: is not a member"
+        );
+        assert_eq!(
+            refusal("deposit", r#"{"amount": 1, "by": {"name": "EVE"}}"#),
+            r#"by.name: "EVE" does not match "^[a-z]+$""#
+        );
+        assert_eq!(refusal("deposit", "5"), r#"the input: 5 is not of type "object""#);
+        assert!(refusal("deposit", "{").starts_with("the input is not JSON: EOF"));
+        let long = format!(r#"{{"amount": "{}"}}"#, "x".repeat(100_000));
+        assert!(refusal("deposit", &long).len() < 1_000);
+    }
+
+    #[test]
+    fn wrong_documents_name_the_place() {
+        let refusal = |document: Value| {
+            let document = document.to_string();
+            Contract::parse(document.as_bytes()).err().expect("refused").0
+        };
+        let with = |handlers: Value| json!({"entities": [{"type": "a", "handlers": handlers}]});
+        let handler = |name: &str, kind: &str, input: Value| json!({"name": name, "kind": kind, "input": input, "output": {"json": true}});
+        let any = json!({"json": {}});
+        assert!(refusal(json!({})).contains("entities"));
+        assert!(refusal(json!({"entities": []})).contains("no entity types"));
+        assert!(
+            refusal(json!({"entities": [{"type": "1", "handlers": []}]})).contains("type: \"1\"")
+        );
+        let twice = json!({"type": "a", "handlers": []});
+        assert!(refusal(json!({"entities": [twice, twice]})).contains("two entity types \"a\""));
+        let one = handler("x", "command", any.clone());
+        assert!(
+            refusal(with(json!([one, one]))).contains("entity type a, handler x: there are two")
+        );
+        let text = refusal(with(json!([handler("x", "commando", any.clone())])));
+        assert!(text.contains("handler x") && text.contains("commando"), "{text}");
+        let text = refusal(with(json!([handler("x y", "query", any)])));
+        assert!(text.contains("handler: \"x y\" is not a name"), "{text}");
+        let text = refusal(with(json!([handler("x", "query", json!({"json": {"type": "int"}}))])));
+        assert!(text.contains("handler x: input: the schema is not one"), "{text}");
+        let remote = json!({"json": {"$ref": "http://127.0.0.1:9/schema.json"}});
+        assert!(refusal(with(json!([handler("x", "query", remote)]))).contains("is not one"));
+        assert!(Contract::parse(b"\xff").is_err());
     }
 }

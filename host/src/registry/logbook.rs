@@ -1,10 +1,16 @@
 //! What an app's guests logged: the last [`crate::limits::LOG_LINES_KEPT`] lines in memory, numbered, so that
 //! a reader can follow. Not durable: logs are for people, the journal is for promises.
 
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::engine::LogLevel;
 use crate::ids::{EntityRef, MessageId};
+use crate::limits;
 
 /// One line.
 #[derive(Debug, Clone, Serialize)]
@@ -25,29 +31,101 @@ pub struct LogLine {
 
 /// An app's log.
 #[derive(Default)]
-pub struct LogBook {}
+pub struct LogBook {
+    kept: Mutex<Kept>,
+    grown: Notify,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: VecDeque<LogLine>,
+    bytes: usize,
+    last_seq: u64,
+}
 
 impl LogBook {
     /// Adds a line and drops the oldest beyond the limit.
-    pub fn push(
-        &self,
-        _at_ms: u64,
-        _level: LogLevel,
-        _entity: &EntityRef,
-        _id: MessageId,
-        _line: &str,
-    ) {
-        todo!("registry")
+    pub fn push(&self, at_ms: u64, level: LogLevel, entity: &EntityRef, id: MessageId, line: &str) {
+        let entity = format!("{}/{}", entity.kind(), entity.key());
+        let mut kept = self.kept();
+        kept.last_seq += 1;
+        let (seq, message_id) = (kept.last_seq, id.to_string());
+        kept.bytes += line.len() + entity.len();
+        kept.lines.push_back(LogLine { seq, at_ms, level, entity, message_id, line: line.into() });
+        while kept.lines.len() > limits::LOG_LINES_KEPT || kept.bytes > limits::LOG_BYTES_KEPT {
+            let Some(oldest) = kept.lines.pop_front() else { break };
+            kept.bytes -= oldest.line.len() + oldest.entity.len();
+        }
+        drop(kept);
+        self.grown.notify_waiters();
     }
 
     /// Lines numbered above `after`, oldest first, at most `limit`.
     #[must_use]
-    pub fn after(&self, _after: u64, _limit: usize) -> Vec<LogLine> {
-        todo!("registry")
+    pub fn after(&self, after: u64, limit: usize) -> Vec<LogLine> {
+        let kept = self.kept();
+        let seen = kept.lines.partition_point(|line| line.seq <= after);
+        kept.lines.range(seen..).take(limit).cloned().collect()
     }
 
     /// Waits until there is a line numbered above `after`.
-    pub async fn changed(&self, _after: u64) {
-        todo!("registry")
+    pub async fn changed(&self, after: u64) {
+        loop {
+            // Registered before the look, so that a line between look and wait is not missed.
+            let mut grown = pin!(self.grown.notified());
+            grown.as_mut().enable();
+            if self.kept().last_seq > after {
+                return;
+            }
+            grown.await;
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn push(book: &LogBook, line: &str) {
+        let entity = EntityRef::new("app", "thing", "k").expect("valid");
+        book.push(1, LogLevel::Info, &entity, MessageId(1), line);
+    }
+
+    #[test]
+    fn lines_are_numbered_and_the_oldest_go() {
+        let book = LogBook::default();
+        for n in 1..=limits::LOG_LINES_KEPT + 5 {
+            push(&book, &n.to_string());
+        }
+        assert_eq!(book.after(0, 2).iter().map(|l| l.seq).collect::<Vec<_>>(), [6, 7]);
+        let last = limits::LOG_LINES_KEPT as u64 + 5;
+        assert_eq!(book.after(last - 1, 10)[0].line, last.to_string());
+        assert!(book.after(last, 10).is_empty());
+
+        push(&book, &"x".repeat(limits::LOG_BYTES_KEPT));
+        assert!(book.after(0, 10).is_empty(), "one that is larger than all that is kept");
+        push(&book, "after it");
+        assert_eq!(book.after(0, 10).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_woken() {
+        let book = Arc::new(LogBook::default());
+        push(&book, "first");
+        book.changed(0).await;
+        let reader = tokio::spawn({
+            let book = Arc::clone(&book);
+            async move { book.changed(1).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!reader.is_finished());
+        push(&book, "second");
+        reader.await.expect("woken");
     }
 }

@@ -1,19 +1,26 @@
 //! Apps and their deployed versions: validated, persisted, chosen. Knows nothing of partitions.
 //! Invariant: what [`Registry::app`] returns has been validated and is on disk.
 
+mod breaks;
 mod contract;
 mod logbook;
+mod store;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use anyhow::Context;
 
 pub use contract::{Body, Contract, ContractError, Entity, Handler, HandlerKind};
 pub use logbook::{LogBook, LogLine};
 
 use crate::clock::Clock;
-use crate::config::AppConfig;
+use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Engine, Guest, PrepareError};
-use crate::ids::{BadId, VersionId};
+use crate::ids::{BadId, VersionId, check_name};
+
+use store::{Deployment, Store};
 
 /// A deployed app as it is now; a new deploy makes a new one.
 pub struct App {
@@ -39,6 +46,9 @@ pub enum DeployError {
     /// The app's name is not a name.
     #[error(transparent)]
     Name(#[from] BadId),
+    /// Its configuration is out of bounds.
+    #[error(transparent)]
+    Config(#[from] BadConfig),
     /// The component is not right.
     #[error(transparent)]
     Component(#[from] PrepareError),
@@ -63,15 +73,36 @@ pub struct Deployed {
 }
 
 /// All apps of this host. Share it in an [`Arc`].
-pub struct Registry {}
+pub struct Registry {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    apps: RwLock<BTreeMap<String, Arc<App>>>,
+    /// Held from the comparison with the live version to its replacement.
+    publishing: Mutex<()>,
+}
 
 impl Registry {
     /// Opens the registry in `dir` (created when missing) and prepares every live version.
     ///
     /// # Errors
     /// When the folder cannot be read or written. A version that no longer prepares is logged and left out.
-    pub fn open(_dir: &Path, _engine: Engine, _clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        todo!("registry")
+    pub fn open(dir: &Path, engine: Engine, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let store = Store::open(dir)?;
+        let mut apps = BTreeMap::new();
+        for name in store.names()? {
+            match load(&store, &engine, &name) {
+                Ok(app) => {
+                    apps.insert(name, Arc::new(app));
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::error!(app = name, error, "app cannot be served; deploy it again");
+                }
+            }
+        }
+        let (apps, publishing) = (RwLock::new(apps), Mutex::new(()));
+        Ok(Self { engine, clock, store, apps, publishing })
     }
 
     /// Makes `component` the live version of `app`. Blocks for as long as compiling takes.
@@ -80,23 +111,172 @@ impl Registry {
     /// [`DeployError`]; nothing has changed then.
     pub fn deploy(
         &self,
-        _app: &str,
-        _component: &[u8],
-        _config: AppConfig,
-        _breaking: bool,
+        app: &str,
+        component: &[u8],
+        config: AppConfig,
+        breaking: bool,
     ) -> Result<Deployed, DeployError> {
-        todo!("registry")
+        check_name("app", app)?;
+        config.validate()?;
+        let version = VersionId::of(component);
+        let is_live = |live: &App| live.version == version && live.config == config;
+        if self.app(app).is_some_and(|live| is_live(&live)) {
+            return Ok(Deployed { version, changed: false });
+        }
+        let guest = self.engine.prepare(component)?;
+        let contract = Contract::parse(guest.describe())?;
+
+        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.app(app);
+        if let Some(live) = &live {
+            if is_live(live) {
+                return Ok(Deployed { version, changed: false });
+            }
+            let breaks = contract.breaks(&live.contract);
+            if !breaks.is_empty() && !breaking {
+                return Err(DeployError::Breaking(breaks));
+            }
+        }
+        let deployed_at_ms = self.clock.now_ms();
+        let deployment = Deployment { version, deployed_at_ms, config: config.clone() };
+        self.store
+            .publish(app, component, deployment)
+            .map_err(|error| DeployError::Storage(format!("{error:#}")))?;
+        let logs = live.map(|live| Arc::clone(&live.logs)).unwrap_or_default();
+        let name = app.to_owned();
+        let now = App { name, version, deployed_at_ms, contract, config, guest, logs };
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        apps.insert(app.into(), Arc::new(now));
+        Ok(Deployed { version, changed: true })
     }
 
     /// The app as it is now.
     #[must_use]
-    pub fn app(&self, _name: &str) -> Option<Arc<App>> {
-        todo!("registry")
+    pub fn app(&self, name: &str) -> Option<Arc<App>> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// All apps in order of their names.
     #[must_use]
     pub fn apps(&self) -> Vec<Arc<App>> {
-        todo!("registry")
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+fn load(store: &Store, engine: &Engine, name: &str) -> anyhow::Result<App> {
+    let live = store.record(name)?.versions.pop().context("it has no version")?;
+    let guest = engine.prepare(&store.component(live.version)?)?;
+    Ok(App {
+        name: name.into(),
+        version: live.version,
+        deployed_at_ms: live.deployed_at_ms,
+        contract: Contract::parse(guest.describe())?,
+        config: live.config,
+        guest,
+        logs: Arc::default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::engine::testing;
+
+    const DEPOSIT: &str = r#"{"entities":[{"type":"account","handlers":[{"name":"deposit","kind":"command",
+        "input":{"json":{"type":"object","properties":{"amount":{"type":"integer"}}}},
+        "output":{"json":{"type":"integer"}}}]}]}"#;
+    const NOTHING: &str = r#"{"entities":[{"type":"account","handlers":[]}]}"#;
+
+    fn open(dir: &Path) -> Registry {
+        let clock = Arc::new(ManualClock::new(5_000, 1));
+        Registry::open(dir, testing::engine(&dir.join("cache")), clock).expect("registry")
+    }
+
+    fn deploy(
+        registry: &Registry,
+        document: &str,
+        breaking: bool,
+    ) -> Result<Deployed, DeployError> {
+        registry.deploy("bank", &testing::component(document), AppConfig::default(), breaking)
+    }
+
+    #[test]
+    fn a_deploy_is_live_at_once_and_after_a_restart() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let registry = open(dir.path());
+        assert!(registry.app("bank").is_none());
+        let deployed = deploy(&registry, DEPOSIT, false).expect("deployed");
+        assert!(deployed.changed);
+        for registry in [registry, open(dir.path())] {
+            let app = registry.app("bank").expect("live");
+            assert_eq!((app.version, app.deployed_at_ms), (deployed.version, 5_000));
+            assert!(app.contract.handler("account", "deposit").is_some());
+            assert_eq!(registry.apps().len(), 1);
+            assert!(!deploy(&registry, DEPOSIT, false).expect("again").changed, "idempotent");
+        }
+    }
+
+    #[test]
+    fn a_break_must_be_said_and_the_log_goes_on() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let registry = open(dir.path());
+        deploy(&registry, DEPOSIT, false).expect("deployed");
+        let before = registry.app("bank").expect("live");
+        let error = deploy(&registry, NOTHING, false).expect_err("breaks");
+        let DeployError::Breaking(breaks) = &error else { panic!("{error}") };
+        assert_eq!(breaks, &["- account.deposit: the handler is gone"]);
+        assert_eq!(registry.app("bank").expect("live").version, before.version);
+        assert_eq!(open(dir.path()).app("bank").expect("live").version, before.version);
+
+        assert!(deploy(&registry, NOTHING, true).expect("deployed").changed);
+        let after = registry.app("bank").expect("live");
+        assert!(Arc::ptr_eq(&before.logs, &after.logs));
+        assert!(deploy(&registry, DEPOSIT, false).expect("deployed").changed, "adds only");
+    }
+
+    #[test]
+    fn another_configuration_is_a_change() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let registry = open(dir.path());
+        let component = testing::component(DEPOSIT);
+        let config = AppConfig { deadline_ms: 77, ..AppConfig::default() };
+        deploy(&registry, DEPOSIT, false).expect("deployed");
+        assert!(registry.deploy("bank", &component, config, false).expect("deployed").changed);
+        assert_eq!(open(dir.path()).app("bank").expect("live").config.deadline_ms, 77);
+    }
+
+    #[test]
+    fn what_is_wrong_changes_nothing() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let registry = open(dir.path());
+        let good = testing::component(DEPOSIT);
+        let config = AppConfig::default;
+        let error = registry.deploy("1bank", &good, config(), false).expect_err("name");
+        assert!(matches!(error, DeployError::Name(_)));
+        let bad = AppConfig { deadline_ms: 0, ..config() };
+        let error = registry.deploy("bank", &good, bad, false).expect_err("config");
+        assert!(matches!(error, DeployError::Config(_)));
+        let error = registry.deploy("bank", &good[..99], config(), false).expect_err("cut");
+        assert!(matches!(error, DeployError::Component(_)));
+        let error = deploy(&registry, "{}", false).expect_err("document");
+        assert!(matches!(error, DeployError::Contract(_)), "{error}");
+        assert!(registry.apps().is_empty() && open(dir.path()).apps().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_component_leaves_its_app_out_and_others_in() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let registry = open(dir.path());
+        deploy(&registry, DEPOSIT, false).expect("deployed");
+        let other = testing::component(NOTHING);
+        registry.deploy("other", &other, AppConfig::default(), false).expect("deployed");
+        let hash = blake3::Hash::from_bytes(VersionId::of(&other).0).to_hex();
+        let file = dir.path().join(format!("components/{hash}.wasm"));
+        std::fs::write(file, b"not it").expect("write");
+        let registry = open(dir.path());
+        assert!(registry.app("other").is_none() && registry.app("bank").is_some());
+        registry.deploy("other", &other, AppConfig::default(), false).expect("deployed again");
+        assert!(open(dir.path()).app("other").is_some());
     }
 }

@@ -1,0 +1,5 @@
+//! The engine from outside: what a guest does and what its caller sees.
+
+mod cache;
+mod prepare;
+mod run;

@@ -1,0 +1,109 @@
+//! The clock of deadlines: a thread that moves the engine's epoch every [`limits::EPOCH_TICK`] while guests
+//! run, and parks when none has run for a while, so that an idle host costs nothing.
+//! Invariant: while a [`Running`] exists the epoch moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use wasmtime::{Engine, EngineWeak};
+
+use crate::limits;
+
+/// Starts calls; the thread ends when the last clone is gone.
+#[derive(Clone)]
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    wake: Sender<()>,
+}
+
+struct Shared {
+    running: AtomicU64,
+    started: AtomicU64,
+    parked: AtomicBool,
+}
+
+/// A guest call under way; dropping it ends it.
+pub(super) struct Running<'a>(&'a Shared);
+
+impl Ticker {
+    /// Starts the thread.
+    pub(super) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            running: AtomicU64::new(0),
+            started: AtomicU64::new(0),
+            parked: AtomicBool::new(false),
+        });
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let (engine, thread_shared) = (engine.weak(), Arc::clone(&shared));
+        std::thread::Builder::new()
+            .name("deadlines".into())
+            .spawn(move || tick(&engine, &thread_shared, &woken))?;
+        Ok(Self { shared, wake })
+    }
+
+    /// Counts a call as running, and sees to it that the epoch moves.
+    pub(super) fn run(&self) -> Running<'_> {
+        self.shared.running.fetch_add(1, Ordering::SeqCst);
+        self.shared.started.fetch_add(1, Ordering::Relaxed);
+        // Sequentially consistent on both sides: either the thread sees this call before it parks, or this
+        // call sees that it is parked.
+        if self.shared.parked.load(Ordering::SeqCst) {
+            // A full channel holds a wake-up already.
+            let _ = self.wake.try_send(());
+        }
+        Running(&self.shared)
+    }
+
+    /// Ticks that are at least `deadline` long; one more, for the current one has begun already.
+    pub(super) fn ticks(deadline: Duration) -> u64 {
+        deadline.as_nanos().div_ceil(limits::EPOCH_TICK.as_nanos()) as u64 + 1
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn tick(engine: &EngineWeak, shared: &Shared, woken: &Receiver<()>) {
+    let (mut idle_ticks, mut seen) = (0, 0);
+    loop {
+        match woken.recv_timeout(limits::EPOCH_TICK) {
+            Err(RecvTimeoutError::Timeout) => {}
+            // A second wake-up for one sleep: not a tick, or a deadline would come early.
+            Ok(()) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        engine.increment_epoch();
+        drop(engine);
+
+        let started = shared.started.load(Ordering::Relaxed);
+        let idle = shared.running.load(Ordering::SeqCst) == 0 && started == seen;
+        idle_ticks = if idle { idle_ticks + 1 } else { 0 };
+        seen = started;
+        if idle_ticks >= limits::IDLE_TICKS_MAX {
+            idle_ticks = 0;
+            shared.parked.store(true, Ordering::SeqCst);
+            if shared.running.load(Ordering::SeqCst) == 0 && woken.recv().is_err() {
+                return;
+            }
+            shared.parked.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_shorter_than_said() {
+        assert_eq!(Ticker::ticks(Duration::ZERO), 1);
+        assert_eq!(Ticker::ticks(limits::EPOCH_TICK), 2);
+        assert_eq!(Ticker::ticks(limits::EPOCH_TICK + Duration::from_nanos(1)), 3);
+    }
+}
