@@ -17,6 +17,8 @@ pub mod partition;
 
 pub mod router;
 
+pub mod edge;
+
 pub mod admin;
 pub mod ingress;
 
