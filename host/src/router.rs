@@ -1,18 +1,45 @@
 //! Entity → partition: the only place that hashes. Cheap to clone; knows no HTTP.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::ids::{EntityRef, MessageId};
 use crate::partition::request::{
     Accepted, Answer, Answered, Cancelled, DeadLetterInfo, EntityInfo, Invocation, MessageStatus,
     PartitionStatus, Refusal, Send,
 };
+use crate::registry::Registry;
 
 /// Finds the partition that owns an entity and asks it.
 #[derive(Clone)]
 pub struct Router {}
 
 impl Router {
+    /// Opens every partition in `data` and starts its loop. Blocks.
+    ///
+    /// # Errors
+    /// When the data cannot be opened or recovered.
+    pub fn open(
+        _data: &Path,
+        _registry: Arc<Registry>,
+        _engine: Engine,
+        _clock: Arc<dyn Clock>,
+        _workers: usize,
+    ) -> anyhow::Result<Self> {
+        todo!("router")
+    }
+
+    /// Closes every partition, with a last checkpoint. Blocks.
+    ///
+    /// # Errors
+    /// When the last checkpoint fails; nothing durable is lost by it.
+    pub fn close(&self) -> anyhow::Result<()> {
+        todo!("router")
+    }
+
     /// Runs a command once and waits for its durable result, at most
     /// [`crate::limits::CALL_WAIT_MAX`].
     ///

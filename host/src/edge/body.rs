@@ -1,5 +1,6 @@
-//! Reads request bodies within bounds of bytes and time. A body that says it is too large is refused unread;
-//! one that does not say is counted. Invariant: at most `bytes_max` and one frame are ever held.
+//! Reads request bodies within bounds of bytes and time. A body that says it is too large is
+//! refused unread; one that does not say is counted. Invariant: at most `bytes_max` and one frame
+//! are ever held.
 
 use std::time::Duration;
 
@@ -86,9 +87,9 @@ where
     }
 }
 
-/// Throws away what is left of a body that will not be used, within bounds. A client that is still sending when its
-/// connection closes loses the answer, so the answer waits for it; one that asked first or has too much to
-/// say gets the answer at once.
+/// Throws away what is left of a body that will not be used, within bounds. A client that is still
+/// sending when its connection closes loses the answer, so the answer waits for it; one that asked
+/// first or has too much to say gets the answer at once.
 pub async fn discard<B>(body: &mut B, asked_first: bool)
 where
     B: Body<Data = Bytes> + Unpin,
@@ -132,7 +133,8 @@ where
         if data.len() > bytes_max - whole.len() {
             return Err(BodyError::TooLarge { bytes_max });
         }
-        // A small body is copied: as a slice it would keep its connection's whole read buffer while it waits.
+        // A small body is copied: as a slice it would keep its connection's whole read buffer while
+        // it waits.
         let alone = whole.is_empty() && body.is_end_stream();
         if alone && data.len() > limits::BODY_COPY_BYTES_MAX {
             return Ok(data);

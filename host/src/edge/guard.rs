@@ -1,6 +1,6 @@
-//! Keeps web pages out. A browser lets any page send requests to the local machine: by a name that its owner points
-//! at a loopback address (DNS rebinding), or across origins without asking. Programs are not affected: they
-//! send no `Origin`, and call loopback by its own name.
+//! Keeps web pages out. A browser lets any page send requests to the local machine: by a name that
+//! its owner points at a loopback address (DNS rebinding), or across origins without asking.
+//! Programs are not affected: they send no `Origin`, and call loopback by its own name.
 
 use std::net::IpAddr;
 

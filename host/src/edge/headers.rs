@@ -34,8 +34,8 @@ pub fn single<'a>(
     }
 }
 
-/// The client's key: 1 to [`limits::IDEMPOTENCY_KEY_BYTES_MAX`] visible bytes, bare or as the quoted string of
-/// the IETF draft. `"abc"` and `abc` are the same key.
+/// The client's key: 1 to [`limits::IDEMPOTENCY_KEY_BYTES_MAX`] visible bytes, bare or as the
+/// quoted string of the IETF draft. `"abc"` and `abc` are the same key.
 ///
 /// # Errors
 /// 400 when it is neither, or given more than once.
@@ -59,7 +59,8 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// The caller's `traceparent` when it is well-formed; the standard says to go on without a wrong one.
+/// The caller's `traceparent` when it is well-formed; the standard says to go on without a wrong
+/// one.
 #[must_use]
 pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(TRACEPARENT).iter();
@@ -67,7 +68,8 @@ pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
     (values.next().is_none() && is_traceparent(text)).then_some(text)
 }
 
-/// The string after its opening quote, as RFC 8941 writes strings. Owned, so that callers can tell it from a bare value.
+/// The string after its opening quote, as RFC 8941 writes strings. Owned, so that callers can tell
+/// it from a bare value.
 fn unquote(quoted: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut text = Vec::with_capacity(quoted.len());
     let mut bytes = quoted.iter();
@@ -84,7 +86,8 @@ fn unquote(quoted: &[u8]) -> Option<Cow<'_, [u8]>> {
     bytes.next().is_none().then_some(Cow::Owned(text))
 }
 
-/// `00-` 32 hex digits `-` 16 hex digits `-` 2 hex digits; neither id zero; later versions may go on after a `-`.
+/// `00-` 32 hex digits `-` 16 hex digits `-` 2 hex digits; neither id zero; later versions may go
+/// on after a `-`.
 fn is_traceparent(text: &str) -> bool {
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let id = |part: &[u8]| hex(part) && part.iter().any(|b| *b != b'0');
@@ -106,7 +109,7 @@ const TRACEPARENT_BYTES_MAX: usize = 128;
 mod tests {
     use super::*;
 
-    fn with(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+    fn with(name: &HeaderName, values: &[&[u8]]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name.clone(), HeaderValue::from_bytes(value).expect("a header value"));
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn keys_are_bare_or_quoted() {
         let key = |value: &[u8]| {
-            idempotency_key(&with(IDEMPOTENCY_KEY, &[value])).expect("valid").expect("there")
+            idempotency_key(&with(&IDEMPOTENCY_KEY, &[value])).expect("valid").expect("there")
         };
         assert_eq!(key(b"abc-1"), "abc-1");
         assert_eq!(key(b"\"abc-1\""), "abc-1");
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn wrong_keys_are_refused() {
         let refused = |values: &[&[u8]]| {
-            let problem = idempotency_key(&with(IDEMPOTENCY_KEY, values)).expect_err("bad");
+            let problem = idempotency_key(&with(&IDEMPOTENCY_KEY, values)).expect_err("bad");
             assert_eq!(problem.code(), "malformed");
             problem.detail().to_owned()
         };
@@ -149,7 +152,7 @@ mod tests {
     fn only_well_formed_trace_parents_are_carried() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let carried =
-            |value: &str| traceparent(&with(TRACEPARENT, &[value.as_bytes()])).map(str::to_owned);
+            |value: &str| traceparent(&with(&TRACEPARENT, &[value.as_bytes()])).map(str::to_owned);
         assert_eq!(carried(good).as_deref(), Some(good));
         let later = format!("01{}-more", &good[2..]);
         assert_eq!(carried(&later).as_deref(), Some(later.as_str()));
@@ -166,6 +169,6 @@ mod tests {
         ] {
             assert_eq!(carried(bad), None, "{bad}");
         }
-        assert_eq!(traceparent(&with(TRACEPARENT, &[good.as_bytes(), good.as_bytes()])), None);
+        assert_eq!(traceparent(&with(&TRACEPARENT, &[good.as_bytes(), good.as_bytes()])), None);
     }
 }

@@ -1,9 +1,11 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on them, within bounds. Knows no route: it is
-//! given one function from request to reply. Invariant: every connection ends, by its own will or by a bound:
-//! silent, idle and stalled ones are closed, a panic costs one request, a shutdown at most `drain_time`.
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on them, within bounds.
+//! Knows no route: it is given one function from request to reply. Invariant: every connection
+//! ends, by its own will or by a bound: silent, idle and stalled ones are closed, a panic costs one
+//! request, a shutdown at most `drain_time`.
 //!
-//! Beyond the connection cap a client is accepted and told 503 with `Retry-After`, and its connection closed; left
-//! in the kernel's queue it could not tell an overloaded host from a lost one.
+//! Beyond the connection cap a client is accepted and told 503 with `Retry-After`, and its
+//! connection closed; left in the kernel's queue it could not tell an overloaded host from a lost
+//! one.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -38,7 +40,8 @@ pub struct Bounds {
     pub head_bytes_max: usize,
     /// Header lines of a request.
     pub headers_max: usize,
-    /// Time to send a request's head; an HTTP/1.1 connection that waits for its next one counts too.
+    /// Time to send a request's head; an HTTP/1.1 connection that waits for its next one counts
+    /// too.
     pub head_time_max: Duration,
     /// Time without a new request after which a connection without an open one is closed.
     pub idle_time_max: Duration,
@@ -120,7 +123,8 @@ where
 
 fn protocols(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    // Header lines are counted in `answer`: hyper's own count would cost an allocation for each request.
+    // Header lines are counted in `answer`: hyper's own count would cost an allocation for each
+    // request.
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time_max)
@@ -141,7 +145,8 @@ async fn accept(socket: &TcpListener) -> TcpStream {
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
-                // Without it small replies wait for acknowledgements; a socket that refuses is closed already.
+                // Without it small replies wait for acknowledgements; a socket that refuses is
+                // closed already.
                 let _ = stream.set_nodelay(true);
                 return stream;
             }
@@ -154,7 +159,8 @@ async fn accept(socket: &TcpListener) -> TcpStream {
     }
 }
 
-/// Tells a client beyond the cap so, and waits for it to close, so that the answer is not lost in a reset.
+/// Tells a client beyond the cap so, and waits for it to close, so that the answer is not lost in a
+/// reset.
 async fn refuse(mut stream: TcpStream) {
     let detail = "the host has as many open connections as it may; try again later";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail);
@@ -237,8 +243,9 @@ impl Connection {
             }
         });
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        // hyper times heads only once it knows the protocol, idle HTTP/2 connections never, and stalled readers
-        // never: this watch closes a connection that has not begun, has gone idle, or does not end.
+        // hyper times heads only once it knows the protocol, idle HTTP/2 connections never, and
+        // stalled readers never: this watch closes a connection that has not begun, has gone idle,
+        // or does not end.
         let mut watch = pin!(sleep(self.bounds.head_time_max));
         let mut seen = 0;
         let mut ending = false;
@@ -282,7 +289,8 @@ async fn answer<Fut: Future<Output = Reply>>(reply: Option<Fut>, headers_max: us
     };
     let mut reply = pin!(reply);
     std::future::poll_fn(|cx| {
-        // Unwind safe: after a panic the future is never polled again, and what it shares guards itself.
+        // Unwind safe: after a panic the future is never polled again, and what it shares guards
+        // itself.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| {
             tracing::error!("a request panicked");

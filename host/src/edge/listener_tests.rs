@@ -1,5 +1,6 @@
-//! The listener over real sockets on port 0, with short bounds and a stub in the place of routes. Each test waits on
-//! what the other side does, never on a clock of its own; one bound over all of them fails a hang.
+//! The listener over real sockets on port 0, with short bounds and a stub in the place of routes.
+//! Each test waits on what the other side does, never on a clock of its own; one bound over all of
+//! them fails a hang.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -113,7 +114,8 @@ async fn a_connection_serves_one_request_after_another() {
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         assert!(text.ends_with(&format!("\r\n\r\n{n}")), "{text}");
     }
-    let chunked = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
+    let chunked = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n\
+        2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
     assert!(ask(&mut stream, chunked).await.ends_with("\r\n\r\nabc"));
 }
 

@@ -1,6 +1,7 @@
-//! HTTP plumbing that ingress and admin share: the listener with its bounds, reading bodies, decoding paths
-//! and queries, and errors as problem documents. Knows no route and asks no router or registry.
-//! Invariant: nothing a client sends is kept beyond a bound of `limits`, in bytes or in time.
+//! HTTP plumbing that ingress and admin share: the listener with its bounds, reading bodies,
+//! decoding paths and queries, and errors as problem documents. Knows no route and asks no router
+//! or registry. Invariant: nothing a client sends is kept beyond a bound of `limits`, in bytes or
+//! in time.
 
 pub mod body;
 pub mod guard;

@@ -1,5 +1,6 @@
-//! Decodes what stands between two slashes of a path. Each segment is percent-decoded once, after the split,
-//! so a key may hold `/` (as `%2F`) and any other text. Invariant: what comes out is valid UTF-8.
+//! Decodes what stands between two slashes of a path. Each segment is percent-decoded once, after
+//! the split, so a key may hold `/` (as `%2F`) and any other text. Invariant: what comes out is
+//! valid UTF-8.
 
 use std::borrow::Cow;
 
@@ -16,8 +17,9 @@ pub fn split<const N: usize>(path: &str) -> Option<[&str; N]> {
     parts.next().is_none().then_some(segments)
 }
 
-/// Decodes one segment; `field` names it in the error. A bare `.` or `..` is refused, because proxies and
-/// clients resolve it away; `%2E` and `%2E%2E` are text like any other (nothing here becomes a file name).
+/// Decodes one segment; `field` names it in the error. A bare `.` or `..` is refused, because
+/// proxies and clients resolve it away; `%2E` and `%2E%2E` are text like any other (nothing here
+/// becomes a file name).
 ///
 /// # Errors
 /// [`BadId`] when it is empty, a dot segment, wrongly encoded or not UTF-8.
@@ -71,6 +73,7 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::*;
 
     use super::*;
@@ -111,7 +114,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_key_reads_back(key in ".{1,40}") {
-            let raw = percent_encoding::utf8_percent_encode(&key, percent_encoding::NON_ALPHANUMERIC);
+            let raw = utf8_percent_encode(&key, NON_ALPHANUMERIC);
             let raw = raw.to_string();
             prop_assert_eq!(segment("key", &raw).expect("valid"), key);
         }

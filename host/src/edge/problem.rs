@@ -1,5 +1,5 @@
-//! Errors as HTTP says them: problem documents (RFC 9457) with a stable `code`. Errors of the rooms below
-//! become a status here, in `ingress::answer` and in `admin::deploy`, and nowhere else.
+//! Errors as HTTP says them: problem documents (RFC 9457) with a stable `code`. Errors of the rooms
+//! below become a status here, in `ingress::answer` and in `admin::deploy`, and nowhere else.
 //! Invariant: every answer that is not a success went through [`Problem::into_reply`].
 
 use std::borrow::Cow;
@@ -191,7 +191,8 @@ impl Problem {
             details: fields.details.as_ref(),
             dead_letter: fields.dead_letter.as_ref(),
         };
-        // A document of strings, numbers and JSON values always writes; an empty body would say less, not lie.
+        // A document of strings, numbers and JSON values always writes; an empty body would say
+        // less, not lie.
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut reply = Response::new(Full::new(Bytes::from(body)));
         *reply.status_mut() = fields.status;
@@ -282,7 +283,8 @@ mod tests {
         assert_eq!(
             document,
             serde_json::json!({
-                "type": "urn:keystead:error:insufficient_funds", "title": "Insufficient funds", "status": 422,
+                "type": "urn:keystead:error:insufficient_funds",
+                "title": "Insufficient funds", "status": 422,
                 "detail": "no \"money\"", "code": "insufficient_funds", "source": "handler",
                 "retryable": false, "id": id.to_string(),
             })

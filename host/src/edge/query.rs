@@ -1,5 +1,5 @@
-//! Query parameters: decoded once, each known one taken out by name, and what nobody took is refused, so that
-//! a mistyped `?dealy=10s` is an error and not a message sent now.
+//! Query parameters: decoded once, each known one taken out by name, and what nobody took is
+//! refused, so that a mistyped `?dealy=10s` is an error and not a message sent now.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -11,6 +11,9 @@ use crate::limits;
 /// The parameters that are not taken yet.
 #[derive(Debug)]
 pub struct Params<'a>(Vec<Param<'a>>);
+
+/// A decoded name and value.
+pub type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 #[derive(Debug)]
 struct Param<'a> {
@@ -79,7 +82,7 @@ impl<'a> Params<'a> {
     ///
     /// # Errors
     /// 400 when a value is wrongly encoded.
-    pub fn rest(self) -> Result<Vec<(Cow<'a, str>, Cow<'a, str>)>, Problem> {
+    pub fn rest(self) -> Result<Vec<Pair<'a>>, Problem> {
         let decode = |param: Param<'a>| Ok((param.name, form("query parameter", param.raw)?));
         self.0.into_iter().map(decode).collect()
     }

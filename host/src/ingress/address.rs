@@ -1,5 +1,5 @@
-//! Whom a request is for: `{app}/{type}/{key}/{handler}` of a path, checked against what the app offers. Every
-//! part that does not exist has its own code, and the message lists what there is.
+//! Whom a request is for: `{app}/{type}/{key}/{handler}` of a path, checked against what the app
+//! offers. Every part that does not exist has its own code, and the message lists what there is.
 
 use std::borrow::Cow;
 

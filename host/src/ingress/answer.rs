@@ -1,8 +1,8 @@
-//! What came of a command or query, in HTTP's words: the handler's value, its rejection, its failure. With
-//! `edge::problem` the only place where an outcome gets its status.
+//! What came of a command or query, in HTTP's words: the handler's value, its rejection, its
+//! failure. With `edge::problem` the only place where an outcome gets its status.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use http::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -28,7 +28,8 @@ pub(super) fn reply(answer: Answer, output: Option<&Body>) -> Reply {
     reply
 }
 
-/// The response to a read: the entity's version is its `ETag`, and 304 when the client has that one.
+/// The response to a read: the entity's version is its `ETag`, and 304 when the client has that
+/// one.
 pub(super) fn read_reply(answer: Answer, output: &Body, asked: &HeaderMap) -> Reply {
     let (id, version) = (answer.id, answer.version);
     if !matches!(answer.result, CallResult::Reply(_)) {
@@ -112,7 +113,8 @@ fn from_handler(status: StatusCode, failure: Failure) -> Problem {
     Problem::new(status, failure.code, failure.message).source(Source::Handler).details(details)
 }
 
-/// Whether `If-None-Match` names this version; `W/` makes no difference when comparing to read again.
+/// Whether `If-None-Match` names this version; `W/` makes no difference when comparing to read
+/// again.
 fn has_version(asked: &HeaderMap, etag: &str) -> bool {
     let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     lists
@@ -123,6 +125,7 @@ fn has_version(asked: &HeaderMap, etag: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
     use http_body_util::BodyExt;
     use serde_json::json;
 

@@ -1,6 +1,6 @@
-//! Query parameters as a handler's arguments: `?limit=5&name=5` becomes `{"limit":5,"name":"5"}` when the schema says
-//! that `limit` is an integer and `name` a string. What does not read as its type stays text, so that the
-//! schema's own check names it.
+//! Query parameters as a handler's arguments: `?limit=5&name=5` becomes `{"limit":5,"name":"5"}`
+//! when the schema says that `limit` is an integer and `name` a string. What does not read as its
+//! type stays text, so that the schema's own check names it.
 
 use std::borrow::Cow;
 
@@ -148,7 +148,8 @@ mod tests {
         Body::Json(json!({
             "type": "object",
             "properties": {
-                "limit": {"type": "integer"}, "name": {"type": "string"}, "all": {"type": "boolean"},
+                "limit": {"type": "integer"}, "name": {"type": "string"},
+                "all": {"type": "boolean"},
                 "ratio": {"type": "number"}, "maybe": {"type": ["integer", "null"]},
                 "nick": {"anyOf": [{"type": "string"}, {"type": "null"}]},
                 "tags": {"type": "array", "items": {"type": "string"}},

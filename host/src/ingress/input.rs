@@ -1,5 +1,5 @@
-//! A request's body as a handler's input: JSON handlers take one JSON object of arguments, bytes handlers take what
-//! comes. Invariant: an input that leaves here fits the handler's schema.
+//! A request's body as a handler's input: JSON handlers take one JSON object of arguments, bytes
+//! handlers take what comes. Invariant: an input that leaves here fits the handler's schema.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -43,7 +43,8 @@ pub(super) fn check(handler: &Handler, input: &[u8]) -> Result<(), Problem> {
         .map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, "invalid_input", detail))
 }
 
-/// The type that the handler is told: none for JSON. A missing one is taken for what the handler expects.
+/// The type that the handler is told: none for JSON. A missing one is taken for what the handler
+/// expects.
 fn content_type(headers: &HeaderMap, input: &Body) -> Result<Option<String>, Problem> {
     let unsupported =
         |detail| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail);

@@ -1,5 +1,5 @@
-//! Where a message is, and cancelling it. A finished one answers as its call would have; a parked one is a
-//! problem with the dead letter in it.
+//! Where a message is, and cancelling it. A finished one answers as its call would have; a parked
+//! one is a problem with the dead letter in it.
 
 use std::time::Duration;
 
@@ -24,7 +24,9 @@ impl Ingress {
             biased;
             status = self.router.message(id, wait) => status,
             // A long wait would only hold the shutdown up: say how it stands.
-            () = closing.begun(), if !wait.is_zero() => self.router.message(id, Duration::ZERO).await,
+            () = closing.begun(), if !wait.is_zero() => {
+                self.router.message(id, Duration::ZERO).await
+            }
         };
         status_reply(id, status?.into_inner())
     }

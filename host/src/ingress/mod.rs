@@ -1,6 +1,7 @@
-//! The door for users: `call`, `send`, `read` and `messages` over HTTP. Finds the route, checks everything that
-//! can be checked without the entity, asks the router, and says the outcome in HTTP's words. Keeps nothing.
-//! Invariant: what the router gets names a handler that exists, of the right kind, with an input that fits.
+//! The door for users: `call`, `send`, `read` and `messages` over HTTP. Finds the route, checks
+//! everything that can be checked without the entity, asks the router, and says the outcome in
+//! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
+//! right kind, with an input that fits.
 
 mod address;
 mod answer;
@@ -119,8 +120,8 @@ impl Ingress {
     }
 }
 
-const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… and \
-                      GET /v1/messages/{id} are (a '/' within a key is written %2F)";
+const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \
+                      and GET /v1/messages/{id} are (a '/' within a key is written %2F)";
 
 async fn query_input(
     parts: &Parts,
