@@ -119,6 +119,8 @@ pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 pub const BODY_COPY_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of an unwanted body that are read and thrown away, so that the client gets its answer.
 pub const DISCARD_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// The same for the admin API, whose bodies are components.
+pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
 /// Time that goes into throwing them away.
 pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What `Retry-After` says.

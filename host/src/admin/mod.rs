@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, guard};
+use crate::limits;
 use crate::registry::Registry;
 use crate::router::Router;
 
@@ -50,7 +51,11 @@ impl Admin {
         let (parts, mut body) = request.into_parts();
         match self.route(&parts, &mut body).await {
             Ok(reply) => reply,
-            Err(problem) => edge::refused(&parts, &mut body, problem.source(Source::Admin)).await,
+            Err(problem) => {
+                let problem = problem.source(Source::Admin);
+                let discard_bytes_max = limits::ADMIN_DISCARD_BYTES_MAX;
+                edge::refused(&parts, &mut body, problem, discard_bytes_max).await
+            }
         }
     }
 

@@ -87,20 +87,10 @@ where
     }
 }
 
-/// Throws away what is left of a body that will not be used, within bounds. A client that is still
-/// sending when its connection closes loses the answer, so the answer waits for it; one that asked
-/// first or has too much to say gets the answer at once.
-pub async fn discard<B>(body: &mut B, asked_first: bool)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let time_max = limits::DISCARD_TIME_MAX;
-    if !asked_first {
-        discard_within(body, Bounds { bytes_max: limits::DISCARD_BYTES_MAX, time_max }).await;
-    }
-}
-
-async fn discard_within<B>(body: &mut B, bounds: Bounds)
+/// Throws away what is left of a body that will not be used. A client that is still sending when
+/// its connection closes loses the answer, so the answer waits for it; one that has more to say
+/// than the bounds allow does not get to say it.
+pub async fn discard<B>(body: &mut B, bounds: Bounds)
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -220,18 +210,19 @@ mod tests {
         let bounds = Bounds { bytes_max: 8, time_max: Duration::from_millis(10) };
         let error = read(&mut Silence, bounds).await.expect_err("silence");
         assert_eq!(Problem::from(error).code(), "body_timeout");
-        discard_within(&mut Silence, bounds).await; // ends too
+        discard(&mut Silence, bounds).await; // ends too
     }
 
     #[tokio::test]
-    async fn what_is_left_is_thrown_away_unless_the_client_waits() {
+    async fn what_is_left_is_thrown_away_within_bounds() {
         let mut left = Frames(vec![data("1"), data("2")]);
-        discard(&mut left, true).await;
-        assert_eq!(left.0.len(), 2);
-        discard(&mut left, false).await;
+        discard(&mut left, BOUNDS).await;
         assert_eq!(left.0.len(), 0);
+        let mut said = Full::new(Bytes::from_static(b"123456789"));
+        discard(&mut said, BOUNDS).await;
+        assert!(!said.is_end_stream(), "it said that it is too much");
         let mut much = Frames(vec![data("12345678"), data("9"), data("more")]);
-        discard_within(&mut much, BOUNDS).await;
+        discard(&mut much, BOUNDS).await;
         assert_eq!(much.0.len(), 1, "only so much is read to be polite");
     }
 }

@@ -60,7 +60,7 @@ async fn stub(request: Request<Incoming>, (begun, end): (Arc<Notify>, Arc<Notify
         "/panic" => panic!("on purpose"),
         _ => match body::read(&mut incoming, BODY).await {
             Ok(body) => reply(StatusCode::OK, JSON, body),
-            Err(error) => super::refused(&parts, &mut incoming, error.into()).await,
+            Err(error) => super::refused(&parts, &mut incoming, error.into(), 10_000).await,
         },
     }
 }

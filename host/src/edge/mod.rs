@@ -23,6 +23,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
+use crate::limits;
+
 pub use problem::{Problem, Source};
 
 /// What every route answers with.
@@ -50,11 +52,20 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Result<Reply, Problem
     Ok(reply(status, JSON, body.into()))
 }
 
-/// Ends a refused request: sees to it that the client gets the answer even while it still sends.
-pub async fn refused(parts: &Parts, body: &mut Incoming, problem: Problem) -> Reply {
-    // A body that was too slow already has had its time.
-    if problem.status() != StatusCode::REQUEST_TIMEOUT {
-        body::discard(body, parts.headers.contains_key(EXPECT)).await;
+/// Ends a refused request: sees to it that the client gets the answer even while it still sends, as
+/// long as no more than `discard_bytes_max` of its body are left.
+pub async fn refused(
+    parts: &Parts,
+    body: &mut Incoming,
+    problem: Problem,
+    discard_bytes_max: usize,
+) -> Reply {
+    // A client that asked first gets its answer at once, and one that was too slow has had its
+    // time.
+    let asked_first = parts.headers.contains_key(EXPECT);
+    if !asked_first && problem.status() != StatusCode::REQUEST_TIMEOUT {
+        let time_max = limits::DISCARD_TIME_MAX;
+        body::discard(body, body::Bounds { bytes_max: discard_bytes_max, time_max }).await;
     }
     problem.into_reply()
 }

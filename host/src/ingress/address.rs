@@ -20,7 +20,7 @@ impl<'a> Address<'a> {
     pub(super) fn decode(verb: &str, rest: &'a str) -> Result<Self, Problem> {
         let Some([app, kind, key, handler]) = path::split(rest) else {
             let detail = format!(
-                "the path must be /v1/{verb}/{{app}}/{{type}}/{{key}}/{{handler}}, \
+                "the route is /v1/{verb}/{{app}}/{{type}}/{{key}}/{{handler}}, \
                  a '/' within a key written %2F"
             );
             return Err(Problem::not_found("unknown_route", detail));

@@ -22,6 +22,7 @@ use crate::edge::headers::{self, IDEMPOTENCY_REPLAYED};
 use crate::edge::listener::Closing;
 use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard};
+use crate::limits;
 use crate::partition::request::{Accepted, Invocation, Send};
 use crate::registry::{App, Handler, HandlerKind, Registry};
 use crate::router::Router;
@@ -52,7 +53,9 @@ impl Ingress {
         let (parts, mut body) = request.into_parts();
         match self.route(&parts, &mut body).await {
             Ok(reply) => reply,
-            Err(problem) => edge::refused(&parts, &mut body, problem).await,
+            Err(problem) => {
+                edge::refused(&parts, &mut body, problem, limits::DISCARD_BYTES_MAX).await
+            }
         }
     }
 
