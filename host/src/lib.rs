@@ -21,6 +21,8 @@ pub mod partition;
 
 pub mod router;
 
+pub mod edge;
+
 pub mod admin;
 pub mod ingress;
 

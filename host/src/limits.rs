@@ -179,15 +179,43 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest `wait` of a status query.
 pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Time without a new request after which a connection without an open one is closed.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Bodies up to this are copied out of their connection's read buffer, so that they do not keep it.
+pub const BODY_COPY_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of an unwanted body that are read and thrown away, so that the client gets its answer.
+pub const DISCARD_BYTES_MAX: usize = 4 * BODY_BYTES_MAX;
+/// The same for the admin API, whose bodies are components.
+pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
+/// Time that goes into throwing them away.
+pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
+/// What `Retry-After` says.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Open connections of the ingress listener.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open connections of the admin listener.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Connections beyond these that are being told so; further ones are closed without a word.
+pub const REFUSED_CONNECTIONS_MAX: usize = 64;
+/// Time that a refused connection gets to read its refusal.
+pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Pause after a connection could not be accepted.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel holds until they are accepted.
+pub const ACCEPT_BACKLOG: u32 = 1_024;
 /// Streams of one HTTP/2 connection.
 pub const HTTP2_STREAMS_MAX: u32 = 256;
+/// Streams that an HTTP/2 client may reset before they are accepted; more close the connection.
+pub const HTTP2_RESETS_PENDING_MAX: usize = 20;
+/// Streams of one HTTP/2 connection that may be reset for the client's errors; more close it.
+pub const HTTP2_ERRORS_MAX: usize = 1_024;
+/// Bytes that one HTTP/2 stream buffers to send.
+pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Time that open requests get at shutdown.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
-/// Rows of one page of a listing.
+/// Rows of a page of a listing when the client does not say.
+pub const PAGE_ROWS: usize = 100;
+/// Most rows of one page of a listing.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
 const _: () = {
@@ -209,5 +237,8 @@ const _: () = {
     );
     assert!(STATE_VALUE_BYTES_MAX <= SCAN_BYTES_MAX, "one value fits a page");
     assert!(WARM_MEMORY_BYTES_MAX <= GUEST_MEMORY_BYTES_MAX, "a warm instance is a guest");
+    assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
+    assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
+    assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };

@@ -1,7 +1,26 @@
-//! The composition root: builds everything in order and shuts down in reverse.
+//! The composition root: builds everything in order and shuts down in reverse. Decides nothing
+//! itself. Invariant: while a [`Server`] lives, its data folder is locked against every other host.
+
+mod folder;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::admin::Admin;
+use crate::clock::{Clock, SystemClock};
+use crate::edge::listener::{self, Bounds, Closing};
+use crate::engine::{Engine, EngineConfig};
+use crate::ingress::Ingress;
+use crate::limits;
+use crate::registry::Registry;
+use crate::router::Router;
+use folder::DataFolder;
 
 /// What a host is started with.
 #[derive(Debug, Clone)]
@@ -10,10 +29,13 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Where ingress listens; port 0 picks one.
     pub listen: SocketAddr,
-    /// Where the admin API listens; port 0 picks one.
+    /// Where the admin API listens, a loopback address; port 0 picks one.
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
+    /// The program that compiles components in a child process, mostly this one; `None` compiles
+    /// here.
+    pub compiler: Option<PathBuf>,
 }
 
 /// A running host.
@@ -22,6 +44,11 @@ pub struct Server {
     pub ingress_addr: SocketAddr,
     /// Where the admin API listens.
     pub admin_addr: SocketAddr,
+    router: Router,
+    registry: Arc<Registry>,
+    closing: watch::Sender<bool>,
+    listeners: [JoinHandle<()>; 2],
+    folder: DataFolder,
 }
 
 impl Server {
@@ -29,8 +56,56 @@ impl Server {
     ///
     /// # Errors
     /// With the step that failed and what would help.
-    pub async fn start(_config: ServerConfig) -> anyhow::Result<Self> {
-        todo!("server")
+    pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
+        ensure!(
+            config.admin.ip().is_loopback(),
+            "the admin API asks nobody who they are, so it listens on loopback only; \
+             {} is not a loopback address (127.0.0.1:7071 is)",
+            config.admin
+        );
+        let folder = DataFolder::open(&config.data)?;
+        // Ports are taken before the long work and answer after it: until then a client is refused,
+        // not kept waiting.
+        let ingress_port = Port::take("ingress", config.listen)?;
+        let admin_port = Port::take("admin", config.admin)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let opening = {
+            let clock = Arc::clone(&clock);
+            tokio::task::spawn_blocking(move || open(&config, &clock))
+        };
+        let (registry, router) = opening.await.context("opening the data folder panicked")??;
+        let listening =
+            ingress_port.listen().and_then(|ingress| Ok((ingress, admin_port.listen()?)));
+        let (ingress_socket, admin_socket) = match listening {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                close(router).await?;
+                return Err(error);
+            }
+        };
+        let (ingress_addr, admin_addr) = (ingress_socket.local_addr()?, admin_socket.local_addr()?);
+        let closing = watch::Sender::new(false);
+        let told = || Closing::new(&closing);
+        let (r, c) = (&registry, &clock);
+        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let listeners = [
+            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
+            serve_admin(admin_socket, told(), Arc::new(admin)),
+        ];
+        Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })
+    }
+
+    /// The router, for what runs in this process.
+    #[must_use]
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// The registry, for what runs in this process.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Stops accepting, drains open requests up to [`crate::limits::DRAIN_TIME_MAX`], writes a last
@@ -39,6 +114,124 @@ impl Server {
     /// # Errors
     /// When the last checkpoint fails; nothing answered is lost by it.
     pub async fn shutdown(self) -> anyhow::Result<()> {
-        todo!("server")
+        self.closing.send_replace(true);
+        for listener in self.listeners {
+            listener.await.context("a listener panicked")?;
+        }
+        let closed = close(self.router).await;
+        drop(self.registry);
+        drop(self.folder);
+        closed
+    }
+}
+
+/// The blocking part of a start, from the bottom up.
+fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Registry>, Router)> {
+    let data = &config.data;
+    let workers = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        workers => workers,
+    };
+    let engine =
+        EngineConfig { cache_dir: data.join("cache"), workers, compiler: config.compiler.clone() };
+    let engine = Engine::new(engine, Arc::clone(clock)).context("the engine did not start")?;
+    let apps = data.join("apps");
+    let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))
+        .with_context(|| format!("the deployed apps in {} could not be opened", apps.display()))?;
+    let registry = Arc::new(registry);
+    let router = Router::open(data, Arc::clone(&registry), engine, Arc::clone(clock), workers)
+        .with_context(|| format!("the entities in {} could not be opened", data.display()))?;
+    Ok((registry, router))
+}
+
+async fn close(router: Router) -> anyhow::Result<()> {
+    let closing = tokio::task::spawn_blocking(move || router.close());
+    closing.await.context("closing panicked")?.context("the last checkpoint failed")
+}
+
+fn serve_ingress(socket: TcpListener, closing: Closing, ingress: Arc<Ingress>) -> JoinHandle<()> {
+    let handle = move |request| {
+        let ingress = Arc::clone(&ingress);
+        async move { ingress.handle(request).await }
+    };
+    tokio::spawn(listener::serve(socket, Bounds::INGRESS, closing, handle))
+}
+
+fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> JoinHandle<()> {
+    let handle = move |request| {
+        let admin = Arc::clone(&admin);
+        async move { admin.handle(request).await }
+    };
+    tokio::spawn(listener::serve(socket, Bounds::ADMIN, closing, handle))
+}
+
+/// An address that is ours and does not answer yet.
+struct Port {
+    socket: TcpSocket,
+    name: &'static str,
+    addr: SocketAddr,
+}
+
+impl Port {
+    fn take(name: &'static str, addr: SocketAddr) -> anyhow::Result<Self> {
+        let bind = || {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // So that a restart need not wait for old connections. Not for port 0: the kernel may
+            // give two sockets that say this and do not listen yet the same one.
+            socket.set_reuseaddr(addr.port() != 0)?;
+            socket.bind(addr)?;
+            std::io::Result::Ok(socket)
+        };
+        let socket = bind().with_context(|| busy(name, addr))?;
+        Ok(Self { socket, name, addr })
+    }
+
+    fn listen(self) -> anyhow::Result<TcpListener> {
+        let listening = self.socket.listen(limits::ACCEPT_BACKLOG);
+        listening.with_context(|| busy(self.name, self.addr))
+    }
+}
+
+fn busy(name: &str, addr: SocketAddr) -> String {
+    let flag = if name == "ingress" { "--listen" } else { "--admin" };
+    format!("the {name} address {addr} cannot be listened on; choose another with {flag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
+        let admin = admin.parse().expect("an address");
+        ServerConfig { data, listen, admin, workers: 1, compiler: None }
+    }
+
+    async fn refusal(config: ServerConfig) -> String {
+        match Server::start(config).await {
+            Ok(_) => panic!("it started"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_admin_api_stays_on_loopback() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let data = dir.path().join("data");
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let error = refusal(config(data.clone(), listen, "0.0.0.0:0")).await;
+        assert!(error.contains("loopback"), "{error}");
+        assert!(!data.exists(), "nothing was touched");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_and_a_taken_folder_are_said_before_anything_is_opened() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let taken = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let addr = taken.local_addr().expect("bound");
+        let error = refusal(config(dir.path().into(), addr, "127.0.0.1:0")).await;
+        assert!(error.contains(&addr.to_string()) && error.contains("--listen"), "{error}");
+        let _other = DataFolder::open(dir.path()).expect("free again");
+        let error = refusal(config(dir.path().into(), addr, "127.0.0.1:0")).await;
+        assert!(error.contains("another host"), "{error}");
     }
 }

@@ -1,0 +1,233 @@
+//! Apps: listing, showing, deploying, following logs. A deploy holds one component in memory and
+//! compiles on a blocking thread; the next one waits for it, before its body is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::request::Parts;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::config::AppConfig;
+use crate::edge::query::Params;
+use crate::edge::{self, Problem, Reply, body, path, time};
+use crate::engine::PrepareError;
+use crate::limits;
+use crate::registry::{App, DeployError, Deployed, LogBook, LogLine};
+
+impl Admin {
+    /// `GET /admin/v1/apps`.
+    pub(super) fn apps(&self) -> Result<Reply, Problem> {
+        let apps: Vec<_> = self.registry.apps().iter().map(|app| summary(app)).collect();
+        edge::json(StatusCode::OK, &json!({"apps": apps}))
+    }
+
+    /// `GET /admin/v1/apps/{app}`.
+    pub(super) fn app(&self, app: &str) -> Result<Reply, Problem> {
+        let app = self.named(app)?;
+        let mut shown = summary(&app);
+        shown["contract"] = app.contract.document.clone();
+        shown["config"] = json!(app.config);
+        edge::json(StatusCode::OK, &shown)
+    }
+
+    /// `PUT /admin/v1/apps/{app}?breaking=true&config=JSON`.
+    pub(super) async fn deploy(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        app: &str,
+    ) -> Result<Reply, Problem> {
+        let app = path::segment("app", app)?.into_owned();
+        let (config, breaking) = deploy_query(parts.uri.query())?;
+        // An error would mean that the semaphore was closed, and nothing closes it.
+        let turn = Arc::clone(&self.deploys).acquire_owned().await;
+        let turn = turn.map_err(|error| Problem::internal(error.to_string()))?;
+        let component = body::read(body, body::Bounds::COMPONENT).await?;
+        if component.is_empty() {
+            return Err(Problem::malformed("the body is empty; it must be a component's bytes"));
+        }
+        let registry = Arc::clone(&self.registry);
+        let name = app.clone();
+        let deploying = tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, not with the client's patience.
+            let _turn = turn;
+            registry.deploy(&name, &component, config, breaking)
+        });
+        let deployed = deploying.await.map_err(|error| {
+            tracing::error!(%error, app, "a deploy panicked");
+            Problem::internal("the deploy failed within the host; nothing has changed")
+        })?;
+        let Deployed { version, changed } = deployed.map_err(refused)?;
+        let shown = json!({"app": app, "version": version.to_string(), "changed": changed});
+        edge::json(StatusCode::OK, &shown)
+    }
+
+    /// `GET /admin/v1/apps/{app}/logs?after=0&limit=100&wait=30s`.
+    pub(super) async fn logs(&self, parts: &Parts, app: &str) -> Result<Reply, Problem> {
+        let app = self.named(app)?;
+        let LogsQuery { after, limit, wait } = LogsQuery::read(parts.uri.query())?;
+        let lines = self.log_lines(&app.logs, after, limit, wait).await;
+        let next = lines.last().map_or(after, |line| line.seq);
+        edge::json(StatusCode::OK, &json!({"lines": lines, "next": next}))
+    }
+
+    async fn log_lines(
+        &self,
+        logs: &LogBook,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+    ) -> Vec<LogLine> {
+        let lines = logs.after(after, limit);
+        if !lines.is_empty() || wait.is_zero() {
+            return lines;
+        }
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            () = logs.changed(after) => {}
+            () = tokio::time::sleep(wait) => {}
+            () = closing.begun() => {}
+        }
+        logs.after(after, limit)
+    }
+
+    fn named(&self, raw: &str) -> Result<Arc<App>, Problem> {
+        let name = path::segment("app", raw)?;
+        self.registry.app(&name).ok_or_else(|| unknown_app(&name))
+    }
+}
+
+pub(super) fn unknown_app(name: &str) -> Problem {
+    Problem::not_found("unknown_app", format!("there is no app {name:?}"))
+}
+
+fn summary(app: &App) -> Value {
+    json!({
+        "app": app.name,
+        "version": app.version.to_string(),
+        "deployed_at_ms": app.deployed_at_ms,
+        "types": app.contract.entities.keys().collect::<Vec<_>>(),
+    })
+}
+
+fn deploy_query(query: Option<&str>) -> Result<(AppConfig, bool), Problem> {
+    let mut params = Params::new(query)?;
+    let breaking = params.parsed("breaking", "true or false")?.unwrap_or(false);
+    let config = params.text("config")?;
+    params.finish("a deploy takes breaking and config")?;
+    let config = match config {
+        None => AppConfig::default(),
+        Some(text) => serde_json::from_str(&text)
+            .map_err(|error| Problem::malformed(format!("config: {error}")))?,
+    };
+    config.validate().map_err(|bad| Problem::malformed(format!("config: {bad}")))?;
+    Ok((config, breaking))
+}
+
+/// The status of each reason to refuse a deploy.
+fn refused(error: DeployError) -> Problem {
+    let detail = error.to_string();
+    let unprocessable = |code| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
+    match error {
+        DeployError::Name(bad) => bad.into(),
+        DeployError::Component(PrepareError::TooLarge(_)) => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        }
+        DeployError::Component(PrepareError::Host(_)) | DeployError::Storage(_) => {
+            Problem::internal(detail)
+        }
+        DeployError::Component(PrepareError::WrongWorld(problems)) => {
+            unprocessable("bad_component").details(Some(json!(problems)))
+        }
+        DeployError::Component(
+            PrepareError::NotAComponent(_) | PrepareError::Compile(_) | PrepareError::Describe(_),
+        )
+        | DeployError::Contract(_) => unprocessable("bad_component"),
+        DeployError::Breaking(breaks) => {
+            unprocessable("breaking_change").details(Some(json!(breaks)))
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct LogsQuery {
+    after: u64,
+    limit: usize,
+    wait: Duration,
+}
+
+impl LogsQuery {
+    fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let mut params = Params::new(query)?;
+        let after = params.parsed("after", "a line's number")?.unwrap_or(0);
+        let limit = params.limit()?;
+        let wait = params.text("wait")?;
+        params.finish("logs take after, limit and wait")?;
+        let wait = wait.map(|wait| time::duration("wait", &wait, limits::STATUS_WAIT_MAX));
+        Ok(Self { after, limit, wait: wait.transpose()?.unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::BadId;
+    use crate::registry::ContractError;
+
+    #[test]
+    fn deploys_take_a_checked_configuration() {
+        let (config, breaking) = deploy_query(None).expect("defaults");
+        assert_eq!((config, breaking), (AppConfig::default(), false));
+        let query = "breaking=true&config=%7B%22deadline_ms%22:250%7D";
+        let (config, breaking) = deploy_query(Some(query)).expect("valid");
+        assert_eq!((config.deadline_ms, breaking), (250, true));
+        for (query, says) in [
+            ("config=banana", "config: expected value"),
+            ("config=%7B%22deadline%22:250%7D", "unknown field `deadline`"),
+            ("config=%7B%22deadline_ms%22:0%7D", "deadline_ms is 0"),
+            ("breaking=yes", "true or false"),
+            ("braking=true", "\"braking\""),
+        ] {
+            let problem = deploy_query(Some(query)).expect_err(query);
+            assert_eq!(problem.code(), "malformed");
+            assert!(problem.detail().contains(says), "{query}: {}", problem.detail());
+        }
+    }
+
+    #[test]
+    fn refused_deploys_have_their_status_and_code() {
+        let component = |error| DeployError::Component(error);
+        for (error, status, code) in [
+            (DeployError::Name(BadId { field: "app", problem: "x".into() }), 400, "malformed"),
+            (component(PrepareError::NotAComponent("x".into())), 422, "bad_component"),
+            (component(PrepareError::TooLarge("x".into())), 413, "too_large"),
+            (component(PrepareError::WrongWorld(vec!["x".into()])), 422, "bad_component"),
+            (component(PrepareError::Compile("x".into())), 422, "bad_component"),
+            (component(PrepareError::Describe("x".into())), 422, "bad_component"),
+            (component(PrepareError::Host("x".into())), 500, "internal"),
+            (DeployError::Contract(ContractError("x".into())), 422, "bad_component"),
+            (DeployError::Breaking(vec!["x".into()]), 422, "breaking_change"),
+            (DeployError::Storage("x".into()), 500, "internal"),
+        ] {
+            let detail = error.to_string();
+            let problem = refused(error);
+            assert_eq!((problem.status().as_u16(), problem.code()), (status, code), "{detail}");
+            assert!(problem.detail().contains('x'));
+        }
+    }
+
+    #[test]
+    fn logs_are_asked_for_within_bounds() {
+        let read = |query| LogsQuery::read(Some(query));
+        let asked = LogsQuery { after: 7, limit: 5, wait: Duration::from_secs(30) };
+        assert_eq!(read("after=7&limit=5&wait=30s").expect("valid"), asked);
+        let defaults = LogsQuery { after: 0, limit: limits::PAGE_ROWS, wait: Duration::ZERO };
+        assert_eq!(read("").expect("valid"), defaults);
+        for query in ["after=-1", "limit=0", "wait=1h", "follow=true"] {
+            assert_eq!(read(query).expect_err(query).code(), "malformed");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Dead letters: listing, showing, sending again, dropping.
+
+use http::StatusCode;
+use http::request::Parts;
+use serde_json::json;
+
+use super::{Admin, next};
+use crate::edge::query::Params;
+use crate::edge::{self, Problem, Reply, path};
+use crate::ids::{self, MessageId};
+
+impl Admin {
+    /// `GET /admin/v1/dead?app&after&limit`.
+    pub(super) async fn dead_letters(&self, parts: &Parts) -> Result<Reply, Problem> {
+        let mut params = Params::new(parts.uri.query())?;
+        let app = params.text("app")?;
+        let after = params.text("after")?.map(|id| id.parse::<MessageId>()).transpose()?;
+        let limit = params.limit()?;
+        params.finish("a listing takes app, after and limit")?;
+        app.as_deref().map_or(Ok(()), |app| ids::check_name("app", app))?;
+        let rows = self.router.dead_letters(app.as_deref(), after, limit).await?.into_inner();
+        let next = next(&rows, limit, |row| row.id.clone());
+        edge::json(StatusCode::OK, &json!({"dead_letters": rows, "next": next}))
+    }
+
+    /// `GET /admin/v1/dead/{id}`.
+    pub(super) async fn dead_letter(&self, id: &str) -> Result<Reply, Problem> {
+        let id = message_id(id)?;
+        match self.router.dead_letter(id).await?.into_inner() {
+            Some(dead) => edge::json(StatusCode::OK, &dead),
+            None => Err(unknown(id)),
+        }
+    }
+
+    /// `POST /admin/v1/dead/{id}/retry`.
+    pub(super) async fn dead_retry(&self, id: &str) -> Result<Reply, Problem> {
+        let id = message_id(id)?;
+        done(id, self.router.dead_retry(id).await?.into_inner(), "retried")
+    }
+
+    /// `DELETE /admin/v1/dead/{id}`.
+    pub(super) async fn dead_drop(&self, id: &str) -> Result<Reply, Problem> {
+        let id = message_id(id)?;
+        done(id, self.router.dead_drop(id).await?.into_inner(), "dropped")
+    }
+}
+
+fn message_id(raw: &str) -> Result<MessageId, Problem> {
+    Ok(path::segment("message id", raw)?.parse()?)
+}
+
+fn done(id: MessageId, found: bool, status: &str) -> Result<Reply, Problem> {
+    if !found {
+        return Err(unknown(id));
+    }
+    edge::json(StatusCode::OK, &json!({"id": id.to_string(), "status": status}))
+}
+
+fn unknown(id: MessageId) -> Problem {
+    Problem::not_found("unknown_dead_letter", format!("there is no dead letter {id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_neither_retried_nor_dropped() {
+        let id = MessageId(42);
+        assert_eq!(done(id, true, "dropped").expect("done").status(), StatusCode::OK);
+        let problem = done(id, false, "dropped").expect_err("unknown");
+        assert_eq!(problem.code(), "unknown_dead_letter");
+        assert_eq!(message_id("banana").expect_err("bad").code(), "malformed");
+    }
+}

@@ -1,0 +1,301 @@
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on them, within bounds.
+//! Knows no route: it is given one function from request to reply. Invariant: every connection
+//! ends, by its own will or by a bound: silent, idle and stalled ones are closed, a panic costs one
+//! request, a shutdown at most `drain_time`.
+//!
+//! Beyond the connection cap a client is accepted and told 503 with `Retry-After`, and its
+//! connection closed; left in the kernel's queue it could not tell an overloaded host from a lost
+//! one.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Reply;
+use super::problem::Problem;
+use crate::limits;
+
+/// The bounds of one listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Open connections.
+    pub connections_max: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// Header lines of a request.
+    pub headers_max: usize,
+    /// Time to send a request's head; an HTTP/1.1 connection that waits for its next one counts
+    /// too.
+    pub head_time_max: Duration,
+    /// Time without a new request after which a connection without an open one is closed.
+    pub idle_time_max: Duration,
+    /// Time that open requests get at shutdown.
+    pub drain_time_max: Duration,
+}
+
+impl Bounds {
+    /// The bounds of the ingress listener.
+    pub const INGRESS: Self = Self {
+        connections_max: limits::CONNECTIONS_MAX,
+        head_bytes_max: limits::HEAD_BYTES_MAX,
+        headers_max: limits::HEADERS_MAX,
+        head_time_max: limits::HEAD_TIME_MAX,
+        idle_time_max: limits::IDLE_TIME_MAX,
+        drain_time_max: limits::DRAIN_TIME_MAX,
+    };
+    /// The bounds of the admin listener.
+    pub const ADMIN: Self =
+        Self { connections_max: limits::ADMIN_CONNECTIONS_MAX, ..Self::INGRESS };
+}
+
+/// Tells listeners and long waits that the host shuts down. Dropping the sender tells it too.
+#[derive(Debug, Clone)]
+pub struct Closing(watch::Receiver<bool>);
+
+impl Closing {
+    /// Listens to `sender`.
+    #[must_use]
+    pub fn new(sender: &watch::Sender<bool>) -> Self {
+        Self(sender.subscribe())
+    }
+
+    /// Waits until the shutdown begins.
+    pub async fn begun(&mut self) {
+        // An error means that the sender is gone, and with it the server.
+        let _ = self.0.wait_for(|closing| *closing).await;
+    }
+}
+
+/// Serves `socket` until `closing`, then drains and returns.
+pub async fn serve<F, Fut>(socket: TcpListener, bounds: Bounds, mut closing: Closing, handle: F)
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Reply> + Send + 'static,
+{
+    let http = Arc::new(protocols(&bounds));
+    let open = Arc::new(Semaphore::new(bounds.connections_max));
+    let refused = Arc::new(Semaphore::new(limits::REFUSED_CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = closing.begun() => break,
+            stream = accept(&socket) => stream,
+            Some(_) = connections.join_next() => continue,
+        };
+        if let Ok(slot) = Arc::clone(&open).try_acquire_owned() {
+            let connection =
+                Connection { bounds, closing: closing.clone(), activity: Arc::default() };
+            let http = Arc::clone(&http);
+            let handle = handle.clone();
+            connections.spawn(async move {
+                connection.run(&http, stream, handle).await;
+                drop(slot);
+            });
+        } else if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {
+            connections.spawn(async move {
+                // A client that does not take its refusal in time does without.
+                let _ = timeout(limits::REFUSAL_TIME_MAX, refuse(stream)).await;
+                drop(slot);
+            });
+        }
+        // Beyond both caps the stream is dropped: even refusing is bounded.
+    }
+    drop(socket);
+    drain(connections, bounds.drain_time_max).await;
+}
+
+fn protocols(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    // Header lines are counted in `answer`: hyper's own count would cost an allocation for each
+    // request.
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_time_max)
+        .max_buf_size(bounds.head_bytes_max);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
+        .max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits::HTTP2_RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(limits::HTTP2_ERRORS_MAX)
+        .max_send_buf_size(limits::HTTP2_SEND_BYTES_MAX)
+        .keep_alive_interval(bounds.idle_time_max / 2)
+        .keep_alive_timeout(bounds.head_time_max);
+    http
+}
+
+async fn accept(socket: &TcpListener) -> TcpStream {
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                // Without it small replies wait for acknowledgements; a socket that refuses is
+                // closed already.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: accepting again at once would only spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(limits::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a client beyond the cap so, and waits for it to close, so that the answer is not lost in a
+/// reset.
+async fn refuse(mut stream: TcpStream) {
+    let detail = "the host has as many open connections as it may; try again later";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail);
+    let reply = problem.retry_after_s(limits::RETRY_AFTER.as_secs()).into_reply();
+    let (parts, body) = reply.into_parts();
+    let body = body.collect().await.unwrap_or_default().to_bytes();
+    let mut wire = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n".to_vec();
+    for (name, value) in &parts.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            wire.extend_from_slice(part);
+        }
+    }
+    wire.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    wire.extend_from_slice(&body);
+    if stream.write_all(&wire).await.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut unread = [0; 1024];
+    while matches!(stream.read(&mut unread).await, Ok(1..)) {}
+}
+
+async fn drain(mut connections: JoinSet<()>, drain_time_max: Duration) {
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(drain_time_max, ended).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections are dropped at shutdown");
+        connections.shutdown().await;
+    }
+}
+
+/// What a connection has served, so that an idle one can be told from a busy one.
+#[derive(Default)]
+struct Activity {
+    started: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// An open request.
+struct Open(Arc<Activity>);
+
+impl Open {
+    fn new(activity: &Arc<Activity>) -> Self {
+        activity.started.fetch_add(1, Ordering::Relaxed);
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Connection {
+    bounds: Bounds,
+    closing: Closing,
+    activity: Arc<Activity>,
+}
+
+impl Connection {
+    async fn run<F, Fut>(
+        mut self,
+        http: &auto::Builder<TokioExecutor>,
+        stream: TcpStream,
+        handle: F,
+    ) where
+        F: Fn(Request<Incoming>) -> Fut,
+        Fut: Future<Output = Reply> + Send + 'static,
+    {
+        let headers_max = self.bounds.headers_max;
+        let activity = Arc::clone(&self.activity);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let open = Open::new(&activity);
+            let headers = request.headers().len();
+            let reply = (headers <= headers_max).then(|| handle(request));
+            async move {
+                let reply = answer(reply, headers_max).await;
+                drop(open);
+                Ok::<_, Infallible>(reply)
+            }
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        // hyper times heads only once it knows the protocol, idle HTTP/2 connections never, and
+        // stalled readers never: this watch closes a connection that has not begun, has gone idle,
+        // or does not end.
+        let mut watch = pin!(sleep(self.bounds.head_time_max));
+        let mut seen = 0;
+        let mut ending = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = self.closing.begun(), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = watch.as_mut() => {
+                    let started = self.activity.started.load(Ordering::Relaxed);
+                    let idle = started == seen && self.activity.open.load(Ordering::Relaxed) == 0;
+                    if idle && (ending || started == 0) {
+                        return;
+                    }
+                    if idle {
+                        ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    seen = started;
+                    watch.as_mut().reset(Instant::now() + self.bounds.idle_time_max);
+                }
+            }
+        }
+    }
+}
+
+/// Awaits the handler's reply; a panic becomes a 500, and so costs its own request only.
+async fn answer<Fut: Future<Output = Reply>>(reply: Option<Fut>, headers_max: usize) -> Reply {
+    let Some(reply) = reply else {
+        let detail = format!("the request has more than {headers_max} header lines");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Problem::new(status, "too_many_headers", detail).into_reply();
+    };
+    let mut reply = pin!(reply);
+    std::future::poll_fn(|cx| {
+        // Unwind safe: after a panic the future is never polled again, and what it shares guards
+        // itself.
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| reply.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a request panicked");
+            Poll::Ready(Problem::internal("the host failed at this request").into_reply())
+        })
+    })
+    .await
+}
