@@ -14,6 +14,8 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
+    /// The program that compiles components in a child process, [`crate::engine::EngineConfig::compiler`].
+    pub compiler: Option<PathBuf>,
 }
 
 /// A running host.
