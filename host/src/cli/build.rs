@@ -77,7 +77,7 @@ pub(super) async fn build(dir: &Path, out: &Output) -> anyhow::Result<Built> {
 }
 
 /// The full path of the crate's `Cargo.toml`.
-pub(super) fn manifest(dir: &Path) -> anyhow::Result<PathBuf> {
+fn manifest(dir: &Path) -> anyhow::Result<PathBuf> {
     let path = dir.join("Cargo.toml");
     if !path.is_file() {
         bail!(
@@ -86,14 +86,6 @@ pub(super) fn manifest(dir: &Path) -> anyhow::Result<PathBuf> {
         );
     }
     path.canonicalize().with_context(|| format!("{} cannot be found", path.display()))
-}
-
-/// The name of the crate in `dir`.
-pub(super) async fn package_name(dir: &Path) -> anyhow::Result<String> {
-    let manifest = manifest(dir)?;
-    let metadata = metadata(dir, &manifest).await?;
-    let package = metadata.package(&manifest).context("this Cargo.toml is a workspace's")?;
-    Ok(package.name.clone())
 }
 
 async fn metadata(dir: &Path, manifest: &Path) -> anyhow::Result<Metadata> {
@@ -195,7 +187,6 @@ mod tests {
         let error = build(dir.path(), &Output::new(false)).await.expect_err("no cdylib");
         let lines = "\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n";
         assert!(error.to_string().contains(lines), "{error}");
-        assert_eq!(package_name(dir.path()).await.expect("named"), "plain");
     }
 
     #[tokio::test]

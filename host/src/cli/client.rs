@@ -80,9 +80,8 @@ pub(super) struct Answer {
 /// An error that the host explained.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
-    pub(super) status: StatusCode,
-    pub(super) code: String,
-    pub(super) detail: String,
+    code: String,
+    detail: String,
     pub(super) document: Value,
 }
 
@@ -157,10 +156,6 @@ impl Client {
     pub(super) fn new(base: &str) -> Self {
         let pool = Pool::builder(TokioExecutor::new()).build_http();
         Self { base: base.trim_end_matches('/').to_owned(), pool }
-    }
-
-    pub(super) fn base(&self) -> &str {
-        &self.base
     }
 
     /// Fetches a JSON document.
@@ -246,7 +241,7 @@ impl Problem {
         let code = document.get("code")?.as_str()?.to_owned();
         let detail = document.get("detail").or_else(|| document.get("title"));
         let detail = detail.and_then(Value::as_str).unwrap_or("the host gave no detail").to_owned();
-        Some(Self { status: answer.status, code, detail, document })
+        Some(Self { code, detail, document })
     }
 }
 
@@ -330,7 +325,6 @@ mod tests {
         assert_eq!(error.to_string(), "no app bank (unknown_app)");
         let problem = error.problem().expect("a problem");
         assert_eq!(problem.document["retryable"], false);
-        assert_eq!(problem.status, StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]

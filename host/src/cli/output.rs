@@ -22,10 +22,6 @@ impl Output {
         Self { json }
     }
 
-    pub(super) fn is_json(self) -> bool {
-        self.json
-    }
-
     /// The document for programs, or what `people` makes of it.
     pub(super) fn document(
         self,
@@ -190,10 +186,10 @@ mod tests {
             vec!["a\u{1b}[31m".into(), "22".into()],
             vec!["line\nbreak".into(), "é".into()],
         ];
-        let expected = "APP           N\n\
-                        bank          1\n\
-                        a\\u{1b}[31m   22\n\
-                        line\\nbreak   é";
+        let expected = "APP          N\n\
+                        bank         1\n\
+                        a\\u{1b}[31m  22\n\
+                        line\\nbreak  é";
         assert_eq!(table(&["app", "n"], &rows), expected);
     }
 
