@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output as Finished, Stdio};
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -49,7 +49,7 @@ pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     let built = build(&args.dir, out).await?;
     let bytes = built.component.len();
     let path = built.path.display();
-    let document = json!({"name": built.name, "path": path.to_string(), "bytes": bytes});
+    let document = json!({"name": built.name, "component": path.to_string(), "bytes": bytes});
     Ok(out.document(&document, |_| format!("{path} ({})", output::size(bytes)))?)
 }
 
@@ -91,7 +91,7 @@ fn manifest(dir: &Path) -> anyhow::Result<PathBuf> {
 async fn metadata(dir: &Path, manifest: &Path) -> anyhow::Result<Metadata> {
     let mut cargo = tool("cargo", dir);
     cargo.args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"]).arg(manifest);
-    let output = cargo.output().await.context(NO_CARGO)?;
+    let output = finish(cargo).await.context(NO_CARGO)?;
     if !output.status.success() {
         bail!("cargo does not understand {}", manifest.display());
     }
@@ -111,8 +111,8 @@ fn no_cdylib(package: &Package) -> String {
 /// Adds the WebAssembly target to the toolchain when it is missing.
 async fn ensure_target(dir: &Path, out: &Output) -> anyhow::Result<()> {
     let mut rustc = tool("rustc", dir);
-    let found = rustc.args(["--print", "target-libdir", "--target", TARGET]).output().await;
-    let found = found.context(NO_CARGO)?;
+    rustc.args(["--print", "target-libdir", "--target", TARGET]);
+    let found = finish(rustc).await.context(NO_CARGO)?;
     let libdir = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     if found.status.success() && !libdir.is_empty() && Path::new(&libdir).is_dir() {
         return Ok(());
@@ -120,7 +120,7 @@ async fn ensure_target(dir: &Path, out: &Output) -> anyhow::Result<()> {
     out.note(&format!("adding Rust's target {TARGET}"));
     let mut rustup = tool("rustup", dir);
     rustup.args(["target", "add", TARGET]);
-    match rustup.output().await {
+    match finish(rustup).await {
         Ok(added) if added.status.success() => Ok(()),
         Ok(_) => bail!("`rustup target add {TARGET}` failed"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
@@ -140,7 +140,7 @@ async fn cargo_build(dir: &Path, manifest: &Path, package: &Package) -> anyhow::
     }
     // These would replace the settings above, and they are meant for this machine, not for guests.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    let output = cargo.output().await.context(NO_CARGO)?;
+    let output = finish(cargo).await.context(NO_CARGO)?;
     if !output.status.success() {
         bail!("{} does not build; the errors are above", package.name);
     }
@@ -150,8 +150,13 @@ async fn cargo_build(dir: &Path, manifest: &Path, package: &Package) -> anyhow::
 /// A tool that runs in `dir`, prints to our stderr and dies with us.
 fn tool(program: impl AsRef<OsStr>, dir: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(dir).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// Runs a tool and keeps its stdout. (tokio's `output` would keep what is meant for people, too.)
+async fn finish(mut command: Command) -> std::io::Result<Finished> {
+    command.spawn()?.wait_with_output().await
 }
 
 fn write(target: &Path, name: &str, component: &[u8]) -> anyhow::Result<PathBuf> {

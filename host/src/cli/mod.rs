@@ -39,7 +39,7 @@ use output::Output;
 )]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     json: bool,
     /// How much to say on stderr
     #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
