@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
         for line in lines {
             out.document(line, render)?;
         }
-        if lines.is_empty() && !args.follow {
+        if lines.len() < limits::PAGE_ROWS_MAX && !args.follow {
             return Ok(());
         }
         after = page["next"].as_u64().unwrap_or(after).max(after);

@@ -2,11 +2,10 @@
 //! too, so that a script can wait for a send with `show --wait` and trust the exit code.
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
-use serde_json::Value;
+use http::Method;
 
 use super::client::{IngressUrl, Path};
-use super::output::{self, Output};
+use super::output::Output;
 use crate::ids::MessageId;
 
 const MESSAGES: &str = "/v1/messages";
@@ -51,11 +50,6 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
 async fn show(args: &ShowArgs, out: &Output) -> anyhow::Result<()> {
     let path = Path::new(MESSAGES).part(&args.id.to_string()).maybe("wait", args.wait.as_deref());
     let answer = args.ingress.client().request(Method::GET, path, &[], Bytes::new()).await?;
-    if answer.status == StatusCode::ACCEPTED
-        && let Ok(status) = serde_json::from_slice::<Value>(&answer.body)
-    {
-        return Ok(out.document(&status, |status| output::plain(&status.to_string()))?);
-    }
     Ok(out.body(&answer.body, answer.is_text())?)
 }
 

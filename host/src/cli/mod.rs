@@ -18,6 +18,8 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod wit;
 
@@ -125,51 +127,4 @@ impl Verb {
 
 fn block_on(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Runtime::new()?.block_on(verb)
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_verb_and_flag_says_what_it_is_for() {
-        fn check(command: &clap::Command) {
-            for sub in command.get_subcommands() {
-                assert!(sub.get_about().is_some(), "{} has no help", sub.get_name());
-                for arg in sub.get_arguments() {
-                    assert!(arg.get_help().is_some(), "{} of {}", arg.get_id(), sub.get_name());
-                }
-                check(sub);
-            }
-        }
-        check(&Cli::command());
-    }
-
-    #[test]
-    fn usage_is_refused_by_the_parser() {
-        let usage = |line: &str| Cli::try_parse_from(line.split(' ')).err().map(|e| e.exit_code());
-        assert_eq!(usage("keystead call bank/account add"), Some(2));
-        assert_eq!(usage("keystead entity ls bank"), Some(2));
-        assert_eq!(usage("keystead entity ls bank/account/alice"), Some(2));
-        assert_eq!(usage("keystead message show msg_1"), Some(2));
-        assert_eq!(usage("keystead send a/b/c d --at now --delay 1s"), Some(2));
-        assert_eq!(usage("keystead serve --listen nowhere"), Some(2));
-        assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
-        assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
-    }
-
-    #[test]
-    fn serving_verbs_say_more() {
-        let level = |line: &str| Cli::try_parse_from(line.split(' ')).expect("valid").log_level();
-        assert_eq!(level("keystead serve"), LevelFilter::INFO);
-        assert_eq!(level("keystead apps"), LevelFilter::WARN);
-        assert_eq!(level("keystead apps --log debug"), LevelFilter::DEBUG);
-    }
 }

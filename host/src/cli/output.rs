@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, TableStyle};
@@ -12,19 +13,21 @@ use serde_json::{Value, json};
 use crate::limits;
 
 /// Where answers go, and in which form.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Output {
     json: bool,
+    /// Where stdout's bytes go instead, so that tests can look at them.
+    captured: Option<Mutex<Vec<u8>>>,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, captured: None }
     }
 
     /// The document for programs, or what `people` makes of it.
     pub(super) fn document(
-        self,
+        &self,
         document: &Value,
         people: impl FnOnce(&Value) -> String,
     ) -> io::Result<()> {
@@ -32,32 +35,33 @@ impl Output {
     }
 
     /// One line or block on stdout, flushed.
-    pub(super) fn line(self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}")?;
-        stdout.flush()
+    pub(super) fn line(&self, text: &str) -> io::Result<()> {
+        self.body(text.as_bytes(), true)
     }
 
     /// A body as it came; text gets a newline at its end.
-    pub(super) fn body(self, body: &[u8], is_text: bool) -> io::Result<()> {
+    pub(super) fn body(&self, body: &[u8], is_text: bool) -> io::Result<()> {
+        let end: &[u8] = if is_text && !body.ends_with(b"\n") { b"\n" } else { b"" };
+        if let Some(captured) = &self.captured {
+            let mut captured = captured.lock().unwrap_or_else(PoisonError::into_inner);
+            captured.extend([body, end].concat());
+            return Ok(());
+        }
         let mut stdout = io::stdout().lock();
         stdout.write_all(body)?;
-        if is_text && !body.ends_with(b"\n") {
-            stdout.write_all(b"\n")?;
-        }
+        stdout.write_all(end)?;
         stdout.flush()
     }
 
     /// A remark for people, on stderr; programs do not get it.
-    pub(super) fn note(self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         if !self.json {
-            // A closed stderr leaves nobody to tell.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
     /// Why the verb failed, on stderr: a sentence, or the problem document for programs.
-    pub(super) fn error(self, error: &anyhow::Error, problem: Option<&Value>) {
+    pub(super) fn error(&self, error: &anyhow::Error, problem: Option<&Value>) {
         let text = if self.json {
             let own = || json!({"code": "failed", "detail": format!("{error:#}")});
             problem.cloned().unwrap_or_else(own).to_string()
@@ -68,7 +72,7 @@ impl Output {
     }
 
     /// A spinner for a long step; silent unless a person looks at a terminal.
-    pub(super) fn spinner(self, step: &str) -> ProgressBar {
+    pub(super) fn spinner(&self, step: &str) -> ProgressBar {
         if self.json || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
@@ -78,6 +82,18 @@ impl Output {
         }
         bar.enable_steady_tick(limits::SPINNER_TICK);
         bar
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    pub(super) fn captured(json: bool) -> Self {
+        Self { json, captured: Some(Mutex::default()) }
+    }
+
+    pub(super) fn text(self) -> String {
+        let bytes = self.captured.expect("captured").into_inner().expect("unpoisoned");
+        String::from_utf8(bytes).expect("UTF-8")
     }
 }
 
