@@ -55,7 +55,8 @@ impl Output {
 
     /// A remark for people, on stderr; programs do not get it.
     pub(super) fn note(&self, text: &str) {
-        if !self.json {
+        if !self.json && self.captured.is_none() {
+            // A closed stderr leaves nobody to tell.
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
