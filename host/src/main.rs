@@ -4,11 +4,10 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use keystead::cli::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_line();
     tracing_subscriber::fmt()
         .compact()
         .with_target(false)

@@ -101,9 +101,9 @@ mod tests {
     #[test]
     fn the_module_is_the_packages_own_cdylib() {
         let artifact = |id: &str, kinds: &str, files: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","package_id":"{id}","target":{{"crate_types":[{kinds}],"name":"x"}},"profile":{{}},"filenames":[{files}],"fresh":false}}"#
-            )
+            let target = format!(r#"{{"crate_types":[{kinds}],"name":"x"}}"#);
+            let head = format!(r#""reason":"compiler-artifact","package_id":"{id}""#);
+            format!(r#"{{{head},"target":{target},"profile":{{}},"filenames":[{files}]}}"#)
         };
         let bank = "path+file:///w/bank#0.1.0";
         let lines = [

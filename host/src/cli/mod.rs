@@ -79,6 +79,12 @@ enum Verb {
 struct Usage(String);
 
 impl Cli {
+    /// Reads this process's command line. Help and mistakes are printed and end the process.
+    #[must_use]
+    pub fn from_line() -> Self {
+        Self::parse()
+    }
+
     /// How much to say on stderr: what `KEYSTEAD_LOG` says, else `info` for verbs that serve and `warn`
     /// for all others.
     #[must_use]
