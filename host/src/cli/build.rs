@@ -17,7 +17,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Settings for guests, given to cargo on its command line so that no file of the author's changes: a small
 /// stack (a fresh instance costs what its memory costs), whole-program optimisation, and function names
-/// kept, because traps are told with them.
+/// kept, because traps are told with them. (Debug information would come from std even with `debug=false`.)
 const SETTINGS: [&str; 8] = [
     "target.wasm32-unknown-unknown.rustflags=['-C','link-arg=-zstack-size=131072']",
     "profile.keystead-guest.inherits='release'",
@@ -26,7 +26,7 @@ const SETTINGS: [&str; 8] = [
     "profile.keystead-guest.codegen-units=1",
     "profile.keystead-guest.panic='abort'",
     "profile.keystead-guest.debug=false",
-    "profile.keystead-guest.strip=false",
+    "profile.keystead-guest.strip='debuginfo'",
 ];
 
 /// Build a guest crate into a component

@@ -1,5 +1,5 @@
-//! `keystead message show|cancel`: one call or send by its id. A message that ended badly is an error here
-//! too, so that a script can wait for a send with `show --wait` and trust the exit code.
+//! `keystead message show|cancel`: one call or send by its id. A message that was rejected or parked is an
+//! error here too, with its exit code; one that is still on its way is not, and its status says so.
 
 use bytes::Bytes;
 use http::Method;
