@@ -242,3 +242,28 @@ const _: () = {
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };
+
+/// Time the command line waits for one answer of a host; longer than any wait that a host allows.
+pub const CLIENT_TIME_MAX: Duration = Duration::from_secs(120);
+/// Largest answer that the command line reads.
+pub const CLIENT_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of an answer that is not a host's which the command line shows.
+pub const FOREIGN_BODY_BYTES_SHOWN: usize = 200;
+/// Wait of one `logs --follow` request.
+pub const LOGS_FOLLOW_WAIT: Duration = Duration::from_secs(30);
+/// Quiet time after a change to a source file before `dev` builds.
+pub const WATCH_QUIET: Duration = Duration::from_millis(200);
+/// Changes that wait between the file watcher and `dev`; more of them say nothing new.
+pub const WATCH_EVENTS_MAX: usize = 1_024;
+/// Longest time that changes in quick succession put off a build.
+pub const WATCH_QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a spinner turns.
+pub const SPINNER_TICK: Duration = Duration::from_millis(120);
+
+const _: () = {
+    assert!(STATUS_WAIT_MAX.as_millis() < CLIENT_TIME_MAX.as_millis(), "waits end before clients");
+    assert!(
+        COMPILE_TIME_MAX.as_millis() < CLIENT_TIME_MAX.as_millis(),
+        "deploys end before clients"
+    );
+};

@@ -1,1 +1,136 @@
-//! todo
+//! The command line: one file per verb or noun. It is not a second way in: client verbs use HTTP alone, as
+//! any other program would. Invariant: answers go to stdout, everything said about them to stderr.
+
+mod apps;
+mod artifact;
+mod build;
+mod client;
+mod compile;
+mod componentize_shim;
+mod dead;
+mod deploy;
+mod dev;
+mod entity;
+mod invoke;
+mod logs;
+mod message;
+mod new;
+mod output;
+mod sample;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod wit;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use client::ClientError;
+use output::Output;
+
+/// Entity functions as WebAssembly components: each command is an atomic, durable transaction over one entity.
+#[derive(Debug, Parser)]
+#[command(name = "keystead", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage. KEYSTEAD_LOG sets what goes to stderr: \
+                        error, warn, info, debug or trace."
+)]
+pub struct Cli {
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true, display_order = 100)]
+    json: bool,
+    /// How much to say on stderr
+    #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
+    log: Option<LevelFilter>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    New(new::Args),
+    Build(build::Args),
+    Dev(dev::Args),
+    Serve(serve::Args),
+    Deploy(deploy::Args),
+    Call(invoke::CallArgs),
+    Send(invoke::SendArgs),
+    Read(invoke::ReadArgs),
+    #[command(subcommand)]
+    Entity(entity::Verb),
+    #[command(subcommand)]
+    Dead(dead::Verb),
+    #[command(subcommand)]
+    Message(message::Verb),
+    Apps(apps::Args),
+    Logs(logs::Args),
+    Wit(wit::Args),
+    #[command(hide = true)]
+    CompileComponent(compile::Args),
+}
+
+/// A mistake in what was typed that clap cannot see; ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Cli {
+    /// Reads this process's command line. Help and mistakes are printed and end the process.
+    #[must_use]
+    pub fn from_line() -> Self {
+        Self::parse()
+    }
+
+    /// How much to say on stderr: what `KEYSTEAD_LOG` says, else `info` for verbs that serve and `warn`
+    /// for all others.
+    #[must_use]
+    pub fn log_level(&self) -> LevelFilter {
+        self.log.unwrap_or(match self.verb {
+            Verb::Serve(_) | Verb::Dev(_) => LevelFilter::INFO,
+            _ => LevelFilter::WARN,
+        })
+    }
+
+    /// Runs the verb, says what went wrong, and gives the exit code.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let out = Output::new(self.json);
+        let Err(error) = self.verb.run(&out) else { return ExitCode::SUCCESS };
+        if output::is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        let problem = error.downcast_ref::<ClientError>().and_then(ClientError::problem);
+        out.error(&error, problem.map(|problem| &problem.document));
+        ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    }
+}
+
+impl Verb {
+    fn run(self, out: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::New(args) => new::run(&args, out),
+            Self::Wit(args) => wit::run(&args, out),
+            Self::CompileComponent(args) => compile::run(&args),
+            Self::Build(args) => block_on(build::run(&args, out)),
+            Self::Dev(args) => block_on(dev::run(&args, out)),
+            Self::Serve(args) => block_on(serve::run(&args, out)),
+            Self::Deploy(args) => block_on(deploy::run(&args, out)),
+            Self::Call(args) => block_on(invoke::call(&args, out)),
+            Self::Send(args) => block_on(invoke::send(&args, out)),
+            Self::Read(args) => block_on(invoke::read(&args, out)),
+            Self::Entity(verb) => block_on(entity::run(&verb, out)),
+            Self::Dead(verb) => block_on(dead::run(&verb, out)),
+            Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Apps(args) => block_on(apps::run(&args, out)),
+            Self::Logs(args) => block_on(logs::run(&args, out)),
+        }
+    }
+}
+
+fn block_on(verb: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(verb)
+}
