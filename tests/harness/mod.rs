@@ -2,7 +2,7 @@
 //! compiled once per run, and a plain HTTP client. It knows the outer surface only and links nothing of the host.
 //! A failure says what was expected, what came, and what the host wrote last.
 
-#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its own part")]
 
 mod client;
 mod guests;
