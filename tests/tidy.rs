@@ -10,10 +10,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
-/// Code, which rustfmt breaks.
-const CODE_COLUMNS_MAX: usize = 100;
-/// Comments and lines with a string, which rustfmt leaves alone.
-const TEXT_COLUMNS_MAX: usize = 124;
+/// For what rustfmt leaves alone: comments, strings, macros. It breaks all other code at 100.
+const COLUMNS_MAX: usize = 124;
 
 /// Where Rust lives, from the root of the repository.
 const FOLDERS: [&str; 4] = ["host", "guest-sdk", "examples", "tests"];
@@ -23,7 +21,7 @@ const FOLDERS: [&str; 4] = ["host", "guest-sdk", "examples", "tests"];
 const RATCHET: [(&str, usize, &str); 0] = [];
 
 /// Files nobody writes by hand, or that are wrong on purpose: only their header is checked.
-const GENERATED: [&str; 0] = [];
+const GENERATED: [&str; 1] = ["guest-sdk/src/bindings.rs"];
 
 #[test]
 fn the_tree_is_tidy() {
@@ -212,13 +210,11 @@ impl<'a> File<'a> {
     fn check_columns(&self, found: &mut Vec<String>) {
         for (index, line) in self.source.lines().enumerate() {
             let columns = line.chars().count();
-            let is_text = line.trim_start().starts_with("//") || line.contains('"');
-            let columns_max = if is_text { TEXT_COLUMNS_MAX } else { CODE_COLUMNS_MAX };
-            if columns > columns_max && !line.contains("://") {
+            if columns > COLUMNS_MAX && !line.contains("://") {
                 let number = index + 1;
+                let path = self.path;
                 found.push(format!(
-                    "{}:{number}: {columns} columns; {columns_max} is the limit",
-                    self.path
+                    "{path}:{number}: {columns} columns; {COLUMNS_MAX} is the limit"
                 ));
             }
         }
@@ -274,7 +270,11 @@ fn arrows(tokens: TokenStream, module: &[String]) -> Vec<(usize, Vec<String>)> {
             let line = ident.span().start().line;
             let starts = at == 0 || !is_colon(&trees[at - 1]);
             match ident.to_string().as_str() {
-                "crate" | "keystead" if starts && is_path_separator(trees, at + 1) => {
+                name @ ("crate" | "keystead") if starts && is_path_separator(trees, at + 1) => {
+                    // The library's name is the binary's word for `crate`.
+                    if name == "keystead" && module != ["main"] {
+                        continue;
+                    }
                     let mut paths = Vec::new();
                     follow(trees, at + 3, &[], &mut paths);
                     found.extend(paths.into_iter().map(|path| (line, path)));
@@ -353,10 +353,13 @@ fn banned(tokens: TokenStream, in_tests: bool) -> Vec<(usize, String)> {
                         found.push((line, format!("{name}!")));
                     }
                 }
-                TokenTree::Ident(ident) if in_tests && ident == "thread" => {
-                    if is_path_separator(trees, at + 1) && is_ident(trees.get(at + 3), "sleep") {
-                        found.push((line, "thread::sleep".into()));
-                    }
+                TokenTree::Ident(ident)
+                    if in_tests
+                        && ident == "thread"
+                        && is_path_separator(trees, at + 1)
+                        && is_ident(trees.get(at + 3), "sleep") =>
+                {
+                    found.push((line, "thread::sleep".into()));
                 }
                 TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket => {
                     let after_hash = at > 0 && is_punct(&trees[at - 1], '#');
@@ -489,6 +492,7 @@ mod tests {
 
     #[test]
     fn unknown_modules_and_globs_are_found() {
+        check("host/src/limits.rs", "//! L.\nuse keystead::entity::types;", &[]);
         check("host/src/mystery.rs", "//! M.", &["has no row"]);
         check("host/src/engine.rs", "//! E.\nuse crate::mystery::X;", &["`mystery::X`"]);
         check("host/src/engine.rs", "//! E.\nuse crate::*;", &["may not import `*`"]);
@@ -520,9 +524,9 @@ mod tests {
         check("examples/a.rs", &long, &["examples/a.rs::f has 72 lines"]);
         let fits = format!("//! L.\nimpl A {{ fn f() {{\n{}}} }}", "g();\n".repeat(68));
         check("examples/a.rs", &fits, &[]);
-        let wide = format!("//! W.\nfn {}() {{}}", "f".repeat(100));
-        check("examples/a.rs", &wide, &["examples/a.rs:2: 108 columns"]);
-        check("examples/a.rs", &format!("//! W.\n// {}", "f".repeat(100)), &[]);
+        let wide = format!("//! W.\n// {}", "f".repeat(COLUMNS_MAX - 2));
+        check("examples/a.rs", &wide, &["examples/a.rs:2: 125 columns"]);
+        check("examples/a.rs", &wide.replace("// f", "//f"), &[]);
     }
 
     #[test]

@@ -120,7 +120,6 @@ impl Host {
     }
 
     /// Deploys with an app's configuration.
-    #[expect(clippy::needless_pass_by_value, reason = "reads better with json! at the call")]
     pub(crate) async fn deploy_with(&self, guest: Guest, app: &str, config: Value) -> Answer {
         let component = guest.component().await;
         let config = config.to_string();
