@@ -80,8 +80,14 @@ async fn wrong_addresses_are_refused() {
         ("to nobody", |c| post(c, "/v1/send/nobody/probe/a/append"), 404, "unknown_app", "nobody"),
         ("to no handler", |c| post(c, "/v1/send/app/probe/a/fly"), 404, "unknown_handler", "fly"),
         ("read no handler", |c| post(c, "/v1/read/app/probe/a/fly"), 404, "unknown_handler", "fly"),
-        ("no such path", |c| post(c, "/v2/call/app/probe/a/append"), 404, "not_found", ""),
-        ("a segment more", |c| post(c, "/v1/call/app/probe/a/append/x"), 404, "not_found", ""),
+        ("no such path", |c| post(c, "/v2/call/app/probe/a/append"), 404, "unknown_route", "route"),
+        (
+            "a segment more",
+            |c| post(c, "/v1/call/app/probe/a/append/x"),
+            404,
+            "unknown_route",
+            "route",
+        ),
         ("wrong method", |c| c.ingress(Method::PUT, CALL), 405, "method_not_allowed", "POST"),
         ("not an id", |c| c.ingress(Method::GET, "/v1/messages/7"), 400, "malformed", "msg_"),
     ];
@@ -103,8 +109,8 @@ async fn wrong_bodies_are_refused() {
         ("missing", |c| body(c, "{}"), 400, "invalid_input", "n"),
         ("nothing", |c| body(c, ""), 400, "invalid_input", "n"),
         ("unknown member", |c| body(c, r#"{"n": 1, "m": 2}"#), 400, "invalid_input", "m"),
-        ("an array", |c| body(c, "[1]"), 400, "invalid_input", "object"),
-        ("a number", |c| body(c, "1"), 400, "invalid_input", "object"),
+        ("an array", |c| body(c, "[1]"), 400, "malformed", "object"),
+        ("a number", |c| body(c, "1"), 400, "malformed", "object"),
         ("not JSON", |c| body(c, "n=1"), 400, "malformed", "JSON"),
         ("half of JSON", |c| body(c, r#"{"n": 1"#), 400, "malformed", "JSON"),
         ("a form", |c| form(c), 415, "unsupported_media_type", "application/json"),
@@ -127,12 +133,13 @@ async fn wrong_options_are_refused() {
     fn key(client: &Client, key: &str) -> Request {
         post(client, CALL).key(key)
     }
-    let mistakes: [Mistake; 12] = [
+    let mistakes: [Mistake; 13] = [
         ("no duration", |c| send(c, "delay=banana"), 400, "malformed", "banana"),
         ("no unit", |c| send(c, "delay=10"), 400, "malformed", "delay"),
         ("negative delay", |c| send(c, "delay=-1s"), 400, "malformed", "negative"),
         ("delay of a life", |c| send(c, "delay=999999h"), 400, "malformed", "delay"),
         ("no time", |c| send(c, "at=tomorrow"), 400, "malformed", "RFC 3339"),
+        ("in a thousand years", |c| send(c, "at=2999-01-01T00:00:00Z"), 400, "malformed", "days"),
         ("both", |c| send(c, "delay=1s&at=2999-01-01T00:00:00Z"), 400, "malformed", "delay"),
         ("twice", |c| send(c, "delay=1s&delay=2s"), 400, "malformed", "more than once"),
         ("a slip", |c| send(c, "dealy=1s"), 400, "malformed", "dealy"),
@@ -169,7 +176,7 @@ async fn wrong_deploys_are_refused() {
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
     let mistakes: [Mistake; 9] = [
         ("text", |c| deploy(c, "", b"hello".to_vec()), 422, "bad_component", "not a WebAssembly"),
-        ("nothing", |c| deploy(c, "", Vec::new()), 422, "bad_component", "not a WebAssembly"),
+        ("nothing", |c| deploy(c, "", Vec::new()), 400, "malformed", "empty"),
         ("core module", |c| deploy(c, "", CORE.to_vec()), 422, "bad_component", "component"),
         ("empty component", |c| deploy(c, "", EMPTY.to_vec()), 422, "bad_component", "handler"),
         ("half", |c| deploy(c, "", [EMPTY, &[1, 9]].concat()), 422, "bad_component", ""),
@@ -214,7 +221,7 @@ async fn wrong_admin_requests_are_refused() {
         ("limit of 0", |c| get(c, "dead?limit=0"), 400, "malformed", "limit"),
         ("limit of 1001", |c| get(c, "entities/app/probe?limit=1001"), 400, "malformed", "limit"),
         ("no logs", |c| get(c, "apps/nobody/logs"), 404, "unknown_app", "nobody"),
-        ("no such path", |c| get(c, "everything"), 404, "not_found", ""),
+        ("no such path", |c| get(c, "everything"), 404, "unknown_route", "route"),
     ];
     check(&mistakes).await;
 }
