@@ -1,6 +1,8 @@
 //! The guest that tests deploy: entity `probe` does what it is told, nice or not. It is not an example: most of
 //! its handlers are wrong on purpose, each in one way.
 
+#![allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
+
 mod attack;
 
 use std::hint::black_box;
@@ -112,7 +114,7 @@ impl Probe {
 
     /// Sends a message that never works, and 0 to `count` behind it.
     pub fn emit_behind_poison(&mut self, ctx: &Ctx, to: String, count: u64) {
-        Probe::at(&to).poison("first".into()).send(ctx);
+        Probe::at(&to).poison("first").send(ctx);
         for n in 0..count {
             Probe::at(&to).append(n).send(ctx);
         }

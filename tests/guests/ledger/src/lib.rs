@@ -1,6 +1,8 @@
 //! Accounts that write down every transfer by its id, twice when it comes twice: the crash test reads from
 //! that whether each took effect once. It never deduplicates; that is the host's part.
 
+#![allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
+
 use keystead_sdk::prelude::*;
 
 /// What an account says of itself.
