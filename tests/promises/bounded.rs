@@ -331,7 +331,7 @@ async fn a_breaking_deploy_is_refused_unless_it_is_meant() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_mailbox_says_when_to_come_back_and_keeps_what_it_took() {
     let host = Host::start().await;
-    let config = json!({"mailbox_max": 4, "deadline_ms": 1_500});
+    let config = json!({"mailbox_max": 4, "deadline_ms": 5_000});
     host.deploy_with(Guest::Hostile, "app", config).await;
     let client = host.client();
     let endless = client.call("app/probe/a", "misbehave", json!({"how": "loop", "to": "x"}));
