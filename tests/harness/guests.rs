@@ -1,0 +1,75 @@
+//! Guest crates as components. Each is built at most once per test program, by `keystead build` of the binary
+//! under test, so that every test also goes through the command that an author uses.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use bytes::Bytes;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// The guests that tests deploy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// `tests/guests/hostile`: entity `probe`, which does what it is told, nice or not.
+    Hostile,
+    /// `tests/guests/ledger`: entity `account`, which logs each transfer by its id.
+    Ledger,
+    /// `examples/bank`.
+    Bank,
+}
+
+impl Guest {
+    fn folder(self) -> PathBuf {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+        root.join(match self {
+            Self::Hostile => "tests/guests/hostile",
+            Self::Ledger => "tests/guests/ledger",
+            Self::Bank => "examples/bank",
+        })
+    }
+
+    /// The component's bytes.
+    pub(crate) async fn component(self) -> Bytes {
+        static HOSTILE: OnceCell<Bytes> = OnceCell::const_new();
+        static LEDGER: OnceCell<Bytes> = OnceCell::const_new();
+        static BANK: OnceCell<Bytes> = OnceCell::const_new();
+        let cell = match self {
+            Self::Hostile => &HOSTILE,
+            Self::Ledger => &LEDGER,
+            Self::Bank => &BANK,
+        };
+        cell.get_or_init(|| build(self.folder())).await.clone()
+    }
+}
+
+/// The binary under test.
+pub(crate) fn keystead() -> &'static str {
+    env!("CARGO_BIN_EXE_keystead")
+}
+
+/// What cargo needs to know when a test calls it: where to build, so that all tests share one folder, which
+/// is not the one that the cargo around this test holds locked.
+pub(crate) fn cargo_environment() -> [(&'static str, PathBuf); 1] {
+    [("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests"))]
+}
+
+async fn build(folder: PathBuf) -> Bytes {
+    let output = Command::new(keystead())
+        .args(["build", "--json"])
+        .arg(&folder)
+        .envs(cargo_environment())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("keystead build");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let what = format!("keystead build {}", folder.display());
+    assert!(output.status.success(), "{what} failed:\n{stdout}\n{stderr}");
+    let answer: serde_json::Value = serde_json::from_str(&stdout)
+        .unwrap_or_else(|error| panic!("{what} printed no JSON ({error}): {stdout}"));
+    let path =
+        answer["path"].as_str().unwrap_or_else(|| panic!("{what} named no component: {stdout}"));
+    Bytes::from(std::fs::read(path).expect("the component that was built"))
+}

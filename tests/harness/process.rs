@@ -1,0 +1,212 @@
+//! One `keystead serve` process: started, killed and started again over the same data folder. Ends only the
+//! process that it started. When a test fails, it shows what the host wrote last.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::client::{Addresses, Answer, Client};
+use super::{Guest, PATIENCE, eventually, keystead};
+
+/// How much of the host's own log a failed test shows.
+const LOG_LINES_SHOWN: usize = 40;
+
+/// A host over a data folder that lives as long as this does.
+pub(crate) struct Host {
+    folder: TempDir,
+    child: Option<Child>,
+    client: Client,
+}
+
+/// Gauges over all partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) queued: u64,
+    pub(crate) scheduled: u64,
+    pub(crate) dead: u64,
+    pub(crate) running: u64,
+}
+
+impl Host {
+    /// A new host over an empty data folder.
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut host = Self { folder, child: None, client: Client::new() };
+        host.spawn().await;
+        host
+    }
+
+    /// A new host with `guest` deployed as `app`.
+    pub(crate) async fn with(guest: Guest, app: &str) -> Self {
+        let host = Self::start().await;
+        host.deploy(guest, app).await;
+        host
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.client.addresses()
+    }
+
+    /// SIGKILL, and nothing of the process is left.
+    pub(crate) async fn kill(&mut self) {
+        let mut child = self.child.take().expect("the host runs");
+        child.start_kill().expect("SIGKILL");
+        child.wait().await.expect("the killed host's end");
+    }
+
+    /// SIGTERM: the way an operator stops it.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the host runs");
+        let pid = child.id().expect("the host runs").cast_signed();
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+        match tokio::time::timeout(PATIENCE, child.wait()).await {
+            Ok(status) => status.expect("the host's end"),
+            Err(_) => panic!("the host did not stop within {PATIENCE:?} of SIGTERM"),
+        }
+    }
+
+    /// Starts it again over the same data folder, on new ports.
+    pub(crate) async fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the host runs already");
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path());
+        let mut child = Command::new(keystead())
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .arg(self.folder.path().join("data"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.expect("the log file"))
+            .kill_on_drop(true)
+            .spawn()
+            .expect("keystead serve");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let ready = async {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if let Some(addresses) = parse_ready(&line) {
+                    return Some(addresses);
+                }
+            }
+            None
+        };
+        let addresses = match tokio::time::timeout(PATIENCE, ready).await {
+            Ok(Some(addresses)) => addresses,
+            Ok(None) => panic!("the host ended before it was ready: {:?}", child.wait().await),
+            Err(_) => panic!("the host was not ready within {PATIENCE:?}"),
+        };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        self.client.moved_to(addresses);
+        self.child = Some(child);
+    }
+
+    /// `kill -9` and up again.
+    pub(crate) async fn crash(&mut self) {
+        self.kill().await;
+        self.spawn().await;
+    }
+
+    /// Deploys with the default configuration.
+    pub(crate) async fn deploy(&self, guest: Guest, app: &str) -> Answer {
+        self.deploy_with(guest, app, json!({})).await
+    }
+
+    /// Deploys with an app's configuration.
+    pub(crate) async fn deploy_with(&self, guest: Guest, app: &str, config: Value) -> Answer {
+        let component = guest.component().await;
+        let config = config.to_string();
+        let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
+        let path = format!("/admin/v1/apps/{app}?config={config}");
+        let request = self.client.admin(Method::PUT, path).body(component);
+        request.header("Content-Type", "application/wasm").answer().await.expect_status(200)
+    }
+
+    /// Gauges over all partitions; panics when one of them is poisoned.
+    pub(crate) async fn totals(&self) -> Totals {
+        let status = self.client.admin(Method::GET, "/admin/v1/status").ok().await;
+        let partitions = status["partitions"].as_array().expect("partitions").clone();
+        assert!(!partitions.is_empty(), "no partition in {status}");
+        let poisoned = partitions.iter().any(|partition| !partition["poisoned"].is_null());
+        assert!(!poisoned, "a partition is poisoned: {status}");
+        let sum = |gauge: &str| {
+            let of = |partition: &Value| partition[gauge].as_u64();
+            let gauges = partitions.iter().map(of).collect::<Option<Vec<u64>>>();
+            gauges.unwrap_or_else(|| panic!("no gauge {gauge} in {status}")).iter().sum()
+        };
+        Totals {
+            queued: sum("queued"),
+            scheduled: sum("scheduled"),
+            dead: sum("dead"),
+            running: sum("running"),
+        }
+    }
+
+    /// Waits until no message waits, backs off or runs. Scheduled ones stay where they are.
+    pub(crate) async fn quiet(&self) -> Totals {
+        eventually("no message waits or runs", PATIENCE * 2, || async {
+            let totals = self.totals().await;
+            if totals.queued == 0 && totals.running == 0 {
+                return Ok(totals);
+            }
+            Err(format!("{totals:?}"))
+        })
+        .await
+    }
+
+    /// The status document of one message once it is final.
+    pub(crate) async fn finished(&self, id: &str) -> Answer {
+        eventually(&format!("{id} is done or parked"), PATIENCE, || async {
+            let path = format!("/v1/messages/{id}?wait=5s");
+            let answer = self.client.ingress(Method::GET, path).answer().await;
+            if answer.status == 202 { Err(format!("{answer:?}")) } else { Ok(answer) }
+        })
+        .await
+    }
+
+    /// The dead letters of all apps.
+    pub(crate) async fn dead_letters(&self) -> Vec<Value> {
+        let page = self.client.admin(Method::GET, "/admin/v1/dead").ok().await;
+        page["dead_letters"].as_array().expect("dead_letters").clone()
+    }
+
+    /// What operators see of an entity; null when there is none.
+    pub(crate) async fn entity(&self, entity: &str) -> Value {
+        let path = format!("/admin/v1/entities/{entity}");
+        let answer = self.client.admin(Method::GET, path).answer().await;
+        match answer.status {
+            404 => Value::Null,
+            _ => answer.expect_status(200).json(),
+        }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("host.log")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            eprintln!("--- the host's log, the last {LOG_LINES_SHOWN} lines ---\n{tail}\n---");
+        }
+    }
+}
+
+/// Reads `keystead ready ingress=URL admin=URL`.
+fn parse_ready(line: &str) -> Option<Addresses> {
+    let mut words = line.strip_prefix("keystead ready ")?.split(' ');
+    let ingress = words.next()?.strip_prefix("ingress=")?.to_owned();
+    let admin = words.next()?.strip_prefix("admin=")?.to_owned();
+    Some(Addresses { ingress, admin })
+}
