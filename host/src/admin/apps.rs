@@ -133,6 +133,7 @@ fn refused(error: DeployError) -> Problem {
     let unprocessable = |code| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail.clone());
     match error {
         DeployError::Name(bad) => bad.into(),
+        DeployError::Config(bad) => Problem::malformed(format!("config: {bad}")),
         DeployError::Component(PrepareError::TooLarge(_)) => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         }

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::artifact::{Metadata, Package, find_module};
-use super::componentize_shim as engine;
-use super::output::{self, Output}; // INTEGRATOR: use crate::engine;
+use super::output::{self, Output};
+use crate::engine; // INTEGRATOR: use crate::engine;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -6,7 +6,6 @@ mod artifact;
 mod build;
 mod client;
 mod compile;
-mod componentize_shim;
 mod dead;
 mod deploy;
 mod dev;
