@@ -10,8 +10,9 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::artifact::{Metadata, Package, find_module};
+// INTEGRATOR: becomes `use crate::engine;`
 use super::componentize_shim as engine;
-use super::output::{self, Output}; // INTEGRATOR: use crate::engine;
+use super::output::{self, Output};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
