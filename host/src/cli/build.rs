@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::artifact::{Metadata, Package, find_module};
 use super::output::{self, Output};
-use crate::engine; // INTEGRATOR: use crate::engine;
+use crate::engine;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -26,7 +26,7 @@ pub(super) struct HostArgs {
     /// Where ingress listens; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// Where the admin API listens; port 0 picks one
+    /// Where the admin API listens, a loopback address; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7071")]
     admin: SocketAddr,
     /// Threads that run handlers; 0 means one per processor
