@@ -84,7 +84,7 @@ async fn deploy(host: &Host, dir: &Path, app: &str) {
     let built = run(host, dir, &["build", here, "--json"]).await;
     let built = built.unwrap_or_else(|error| panic!("{here} does not build:\n{error}"));
     let built: serde_json::Value = serde_json::from_str(&built).expect("JSON of keystead build");
-    let component = built["path"].as_str().expect("the component's path");
+    let component = built["component"].as_str().expect("the component's path");
     let deployed = run(host, dir, &["deploy", component, "--app", app]).await;
     deployed.unwrap_or_else(|error| panic!("{app} does not deploy:\n{error}"));
 }

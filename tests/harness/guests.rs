@@ -69,7 +69,8 @@ async fn build(folder: PathBuf) -> Bytes {
     assert!(output.status.success(), "{what} failed:\n{stdout}\n{stderr}");
     let answer: serde_json::Value = serde_json::from_str(&stdout)
         .unwrap_or_else(|error| panic!("{what} printed no JSON ({error}): {stdout}"));
-    let path =
-        answer["path"].as_str().unwrap_or_else(|| panic!("{what} named no component: {stdout}"));
+    let path = answer["component"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{what} named no component: {stdout}"));
     Bytes::from(std::fs::read(path).expect("the component that was built"))
 }

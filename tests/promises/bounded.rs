@@ -86,7 +86,7 @@ async fn wrong_addresses_are_refused() {
             |c| post(c, "/v1/call/app/probe/a/append/x"),
             404,
             "unknown_route",
-            "route",
+            "path",
         ),
         ("wrong method", |c| c.ingress(Method::PUT, CALL), 405, "method_not_allowed", "POST"),
         ("not an id", |c| c.ingress(Method::GET, "/v1/messages/7"), 400, "malformed", "msg_"),
@@ -174,13 +174,12 @@ async fn wrong_deploys_are_refused() {
     const CORE: &[u8] = b"\0asm\x01\0\0\0";
     /// The empty component: valid, and without our world's exports.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
-    let mistakes: [Mistake; 9] = [
+    let mistakes: [Mistake; 8] = [
         ("text", |c| deploy(c, "", b"hello".to_vec()), 422, "bad_component", "not a WebAssembly"),
         ("nothing", |c| deploy(c, "", Vec::new()), 400, "malformed", "empty"),
         ("core module", |c| deploy(c, "", CORE.to_vec()), 422, "bad_component", "component"),
         ("empty component", |c| deploy(c, "", EMPTY.to_vec()), 422, "bad_component", "handler"),
         ("half", |c| deploy(c, "", [EMPTY, &[1, 9]].concat()), 422, "bad_component", ""),
-        ("33 MiB", |c| deploy(c, "", vec![0; 33 * MIB]), 413, "too_large", "33554432"),
         ("no JSON", |c| deploy(c, "?config=x", EMPTY.to_vec()), 400, "malformed", "config"),
         (
             "unknown setting",
@@ -295,6 +294,18 @@ async fn truncated_uploads_change_nothing() {
         assert!(refused, "{request:?} was answered:\n{answer}");
         assert_eq!(everything(&host).await, before, "{request:?} changed something");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_over_the_limit_is_refused_by_its_length_alone() {
+    let host = host().await;
+    let before = everything(&host).await;
+    let head =
+        "PUT /admin/v1/apps/app HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33554433\r\n\r\n";
+    let answer = hang_up(&host.addresses().admin, head.to_owned()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("\"too_large\"") && answer.contains("33554432"), "{answer}");
+    assert_eq!(everything(&host).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

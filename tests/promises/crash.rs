@@ -22,7 +22,7 @@ const KILLS: u32 = 22;
 /// How long the host lives between two kills.
 const LIFE_MS: std::ops::Range<u64> = 30..500;
 /// Kills or not, a client pauses this long when its connection broke.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One transfer and what its client knows of it.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ async fn the_same_key_a_hundred_times_at_once_is_one_effect_and_equal_answers() 
     let mut tasks = JoinSet::new();
     for _ in 0..100 {
         let slowly = json!({"rounds": 200_000});
-        let call = client.call("app/probe/a", "bump_slowly", slowly).key("the same");
+        let call = client.call("app/probe/a", "bump_slowly", slowly).key("the-same");
         tasks.spawn(call.answer());
     }
     let answers = tasks.join_all().await;
@@ -29,10 +29,10 @@ async fn the_same_key_a_hundred_times_at_once_is_one_effect_and_equal_answers() 
     assert!(first >= 1, "all of them say that they are replayed");
     assert_eq!(client.value("app/probe/a", "count").await, 1, "more than one effect");
 
-    let other = client.call("app/probe/a", "bump_slowly", json!({"rounds": 1})).key("the same");
+    let other = client.call("app/probe/a", "bump_slowly", json!({"rounds": 1})).key("the-same");
     let other = other.answer().await.expect_problem(422, "idempotency_mismatch");
     assert_eq!(other.json()["source"], "ingress", "{other:?}");
-    let other = client.call("app/probe/a", "bump", json!({})).key("the same");
+    let other = client.call("app/probe/a", "bump", json!({})).key("the-same");
     other.answer().await.expect_problem(422, "idempotency_mismatch");
     assert_eq!(client.value("app/probe/a", "count").await, 1, "a refused request had an effect");
 }

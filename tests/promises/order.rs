@@ -42,7 +42,7 @@ async fn ten_thousand_messages_arrive_in_order_across_two_crashes() {
         panic!("out of order at place {place}: … {around:?} … ({} in all)", list.len());
     }
     assert_eq!(list.len(), 10_000);
-    println!("{cut_short} of 2 crashes hit while messages were under way");
+    assert!(cut_short > 0, "neither crash hit while messages were under way");
 }
 
 #[tokio::test(flavor = "multi_thread")]
