@@ -132,8 +132,12 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => workers,
     };
-    let engine =
-        EngineConfig { cache_dir: data.join("cache"), workers, compiler: config.compiler.clone() };
+    let engine = EngineConfig {
+        cache_dir: data.join("cache"),
+        // The executor adds threads beyond `workers` while slow guests hold some up.
+        workers: limits::EXECUTOR_THREADS_MAX,
+        compiler: config.compiler.clone(),
+    };
     let engine = Engine::new(engine, Arc::clone(clock)).context("the engine did not start")?;
     let apps = data.join("apps");
     let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))

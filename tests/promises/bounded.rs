@@ -86,7 +86,7 @@ async fn wrong_addresses_are_refused() {
             |c| post(c, "/v1/call/app/probe/a/append/x"),
             404,
             "unknown_route",
-            "path",
+            "%2F",
         ),
         ("wrong method", |c| c.ingress(Method::PUT, CALL), 405, "method_not_allowed", "POST"),
         ("not an id", |c| c.ingress(Method::GET, "/v1/messages/7"), 400, "malformed", "msg_"),
