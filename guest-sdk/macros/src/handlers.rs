@@ -63,6 +63,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     let rows = handlers.iter().map(row);
     let client = client::expand(&entity, &handlers);
     Ok(quote! {
+        #[allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
         #item
 
         impl ::keystead_sdk::Handlers for #entity {
