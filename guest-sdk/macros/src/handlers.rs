@@ -38,10 +38,10 @@ impl Handler {
 }
 
 /// The block as it is, the table, the client, and the registration.
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     if !arguments.is_empty() {
-        mistakes.add(&arguments, "#[handlers] takes no arguments");
+        mistakes.add(arguments, "#[handlers] takes no arguments");
     }
     let item: ItemImpl = parse2(item).map_err(|error| {
         syn::Error::new(error.span(), "#[handlers] goes on an impl block: `impl Account { … }`")
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     fn expanded(item: &str) -> syn::Result<String> {
-        let output = expand(TokenStream::new(), item.parse().expect("tokens"))?;
+        let output = expand(&TokenStream::new(), item.parse().expect("tokens"))?;
         Ok(output.to_string())
     }
 

@@ -17,7 +17,7 @@ use proc_macro::TokenStream;
 /// `#[serde(default = "…")]`). Fields of the types `Map`, `List` and `Value` are loaded on touch.
 #[proc_macro_attribute]
 pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand(entity::expand(arguments.into(), item.into()))
+    expand(entity::expand(&arguments.into(), item.into()))
 }
 
 /// Makes the `pub` methods of an `impl` block an entity's handlers, and writes a client for them.
@@ -30,7 +30,7 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// entity's later.
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand(handlers::expand(arguments.into(), item.into()))
+    expand(handlers::expand(&arguments.into(), item.into()))
 }
 
 fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
