@@ -102,6 +102,11 @@ impl<E: std::error::Error> From<E> for Error {
 }
 
 /// An error that a handler may return: [`Error`], or anything that implements [`std::error::Error`].
+#[diagnostic::on_unimplemented(
+    message = "a handler can't fail with `{Self}`",
+    label = "neither `keystead_sdk::Error` nor a `std::error::Error`",
+    note = "return `Result<T>` and use `reject!`, `ensure!` or `?`"
+)]
 pub trait HandlerError {
     /// The failure that the caller sees.
     fn into_error(self) -> Error;

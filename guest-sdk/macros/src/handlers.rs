@@ -1,7 +1,7 @@
 //! `#[handlers]`: the `pub` methods of an `impl` block become a table of handlers and a client.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, Pat, ReturnType, Type,
     Visibility, parse_quote, parse2,
@@ -235,9 +235,13 @@ fn row(handler: &Handler) -> TokenStream {
             let (need, name) = (need(ty), names::plain(ident));
             quote!(let mut #slot = ::keystead_sdk::input::Arg::<#ty>::#need(#name);)
         });
+        let lent = arguments.iter().zip(&slots).map(|((_, ty), slot)| {
+            // A type that can't be read is reported where it is written.
+            quote_spanned!(crate::at(ty)=> &mut #slot)
+        });
         let read = quote! {
             #(#declared)*
-            ::keystead_sdk::input::read(input, &mut [#(&mut #slots),*])?;
+            ::keystead_sdk::input::read(input, &mut [#(#lent),*])?;
         };
         (read, quote!(#(#slots.take()),*))
     };
@@ -246,6 +250,9 @@ fn row(handler: &Handler) -> TokenStream {
     } else {
         quote!(json)
     };
+    let reply = quote_spanned! {crate::at(&handler.output)=>
+        ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
+    };
     let ctx_name = if *takes_ctx { quote!(ctx) } else { quote!(_ctx) };
     quote! {
         #(#cfgs)*
@@ -253,7 +260,7 @@ fn row(handler: &Handler) -> TokenStream {
             use ::keystead_sdk::reply::{Plain as _, Returned};
             #read
             let returned = entity.#ident(#ctx #values);
-            ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
+            #reply
         })
     }
 }

@@ -37,6 +37,12 @@ fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
     output.unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
+/// A span for generated code that shows where `tokens` are and is the macro's all the same, so that the
+/// author's lints leave it alone.
+fn at(tokens: &impl syn::spanned::Spanned) -> proc_macro2::Span {
+    proc_macro2::Span::call_site().located_at(tokens.span())
+}
+
 /// Collects mistakes, so that all are reported.
 #[derive(Default)]
 struct Mistakes(Option<syn::Error>);
