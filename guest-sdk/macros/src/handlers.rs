@@ -382,7 +382,11 @@ mod tests {
         let handler = handler(method, &mut Mistakes::default());
         assert_eq!(
             input_schema(&handler),
-            r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"required":["to"],"additionalProperties":false}}"#
+            concat!(
+                r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"#,
+                r#""note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"#,
+                r#""required":["to"],"additionalProperties":false}}"#
+            )
         );
         assert_eq!(output_schema(&handler), BYTES);
     }
