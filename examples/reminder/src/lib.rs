@@ -21,8 +21,8 @@ impl Reminder {
     }
 
     /// What a timer calls when it is due.
-    pub fn fire(&mut self, ctx: &Ctx, text: String) {
-        info!("{}: {text}", ctx.key());
+    pub fn fire(&mut self, text: String) {
+        info!("{text}");
         self.fired.push(&text);
     }
 
