@@ -133,17 +133,18 @@ fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
         return Err(Error::rejected(text).with_code("unknown_handler"));
     };
     let stored = if E::PLAIN { host::get(PLAIN_KEY) } else { None };
-    let mut entity = E::load(stored.as_deref().unwrap_or(b"{}")).map_err(unfit::<E>)?;
+    let mut entity =
+        E::load(stored.as_deref().unwrap_or(b"{}")).map_err(|error| unfit::<E>(&error))?;
     match handler.run {
         Run::Query(query) => query(&entity, &QueryCtx::new(), input),
         Run::Command(command) => {
             let before = match stored {
-                None if E::PLAIN => Some(entity.plain().map_err(unfit::<E>)?),
+                None if E::PLAIN => Some(entity.plain().map_err(|error| unfit::<E>(&error))?),
                 stored => stored,
             };
             let reply = command(&mut entity, &Ctx::new(), input)?;
             if E::PLAIN {
-                let after = entity.plain().map_err(unfit::<E>)?;
+                let after = entity.plain().map_err(|error| unfit::<E>(&error))?;
                 if before.as_ref() != Some(&after) {
                     host::set(PLAIN_KEY, &after);
                 }
@@ -154,7 +155,7 @@ fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// State that does not decode or encode: worth another attempt, because another version of the app may.
-fn unfit<E: Entity>(error: serde_json::Error) -> Error {
+fn unfit<E: Entity>(error: &serde_json::Error) -> Error {
     let text = format!("the plain fields of {} do not fit what is stored: {error}", E::TYPE);
     Error::retryable(text).with_code("state_mismatch")
 }

@@ -102,6 +102,11 @@ impl<E: std::error::Error> From<E> for Error {
 }
 
 /// An error that a handler may return: [`Error`], or anything that implements [`std::error::Error`].
+#[diagnostic::on_unimplemented(
+    message = "a handler can't fail with `{Self}`",
+    label = "neither `keystead_sdk::Error` nor a `std::error::Error`",
+    note = "return `Result<T>` and use `reject!`, `ensure!` or `?`"
+)]
 pub trait HandlerError {
     /// The failure that the caller sees.
     fn into_error(self) -> Error;
@@ -205,7 +210,7 @@ mod tests {
     fn checked(amount: u64) -> Result<()> {
         ensure!(amount != 1, "one");
         ensure!(amount != 2, code = "two", "{amount} is two");
-        ensure!(amount < 9 || amount > 10, code = "nine", "{} of {}", amount, 10);
+        ensure!(amount == 3 || amount > 10, code = "nine", "{} of {}", amount, 10);
         Ok(())
     }
 

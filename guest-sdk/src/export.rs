@@ -11,11 +11,12 @@ use crate::{Error, Result, host, panic};
 static TYPES: Mutex<Vec<EntityType>> = Mutex::new(Vec::new());
 static PANIC_HOOK: Once = Once::new();
 
-/// Adds a type; a second one of the same name is ignored.
+/// Adds a type, in order of the names; a second one of the same name is ignored.
 pub fn register(entity: EntityType) {
     let mut types = TYPES.lock().unwrap_or_else(PoisonError::into_inner);
     if types.iter().all(|other| other.name() != entity.name()) {
         types.push(entity);
+        types.sort_unstable_by_key(EntityType::name);
     }
 }
 

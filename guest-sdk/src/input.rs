@@ -75,7 +75,7 @@ pub struct Arg<T> {
     value: Option<T>,
 }
 
-impl<T: DeserializeOwned> Arg<T> {
+impl<T> Arg<T> {
     /// An argument that has to be there.
     #[must_use]
     pub fn required(name: &'static str) -> Self {

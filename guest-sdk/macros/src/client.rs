@@ -1,7 +1,7 @@
 //! The typed client of an entity: one method a command, each making a message or a timer.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Type};
 
 use crate::handlers::Handler;
@@ -58,7 +58,7 @@ fn method(entity: &Ident, handler: &Handler) -> TokenStream {
         let members = arguments.iter().map(|(ident, ty)| {
             let name = names::plain(ident);
             let value = if is_string(ty) { quote!(#ident.into()) } else { quote!(#ident) };
-            quote!((#name, &{ let value: #ty = #value; value }))
+            quote_spanned!(crate::at(ty)=> (#name, &{ let value: #ty = #value; value }))
         });
         quote!(::keystead_sdk::input::object(&[#(#members),*]))
     };

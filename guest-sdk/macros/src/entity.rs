@@ -7,10 +7,10 @@ use syn::{Attribute, Field, Fields, ItemStruct, Type, parse2};
 use crate::{Mistakes, names, schema};
 
 /// The struct as it is, and its implementation of `Entity`.
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     if !arguments.is_empty() {
-        mistakes.add(&arguments, "#[entity] takes no arguments");
+        mistakes.add(arguments, "#[entity] takes no arguments");
     }
     let mut item: ItemStruct = parse2(item).map_err(|error| {
         syn::Error::new(error.span(), "#[entity] goes on a struct: its fields are the state")
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn mistakes(item: &str) -> Vec<String> {
-        let error = expand(TokenStream::new(), item.parse().expect("tokens")).expect_err(item);
+        let error = expand(&TokenStream::new(), item.parse().expect("tokens")).expect_err(item);
         error.into_iter().map(|one| one.to_string()).collect()
     }
 
@@ -184,7 +184,7 @@ mod tests {
     fn the_expansion_keeps_the_struct_and_its_defaults() {
         let item =
             "pub struct Account { #[serde(default = \"one\")] a: u64, b: u64, c: Map<u8, u8> }";
-        let output = expand(TokenStream::new(), item.parse().expect("tokens")).expect("expands");
+        let output = expand(&TokenStream::new(), item.parse().expect("tokens")).expect("expands");
         let output = output.to_string();
         assert!(
             output.starts_with("pub struct Account { a : u64 , b : u64 , c : Map < u8 , u8 > }")

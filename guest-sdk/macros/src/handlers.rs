@@ -1,7 +1,7 @@
 //! `#[handlers]`: the `pub` methods of an `impl` block become a table of handlers and a client.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{
     Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, Pat, ReturnType, Type,
     Visibility, parse_quote, parse2,
@@ -38,10 +38,10 @@ impl Handler {
 }
 
 /// The block as it is, the table, the client, and the registration.
-pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let mut mistakes = Mistakes::default();
     if !arguments.is_empty() {
-        mistakes.add(&arguments, "#[handlers] takes no arguments");
+        mistakes.add(arguments, "#[handlers] takes no arguments");
     }
     let item: ItemImpl = parse2(item).map_err(|error| {
         syn::Error::new(error.span(), "#[handlers] goes on an impl block: `impl Account { … }`")
@@ -63,6 +63,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     let rows = handlers.iter().map(row);
     let client = client::expand(&entity, &handlers);
     Ok(quote! {
+        #[allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
         #item
 
         impl ::keystead_sdk::Handlers for #entity {
@@ -234,9 +235,13 @@ fn row(handler: &Handler) -> TokenStream {
             let (need, name) = (need(ty), names::plain(ident));
             quote!(let mut #slot = ::keystead_sdk::input::Arg::<#ty>::#need(#name);)
         });
+        let lent = arguments.iter().zip(&slots).map(|((_, ty), slot)| {
+            // A type that can't be read is reported where it is written.
+            quote_spanned!(crate::at(ty)=> &mut #slot)
+        });
         let read = quote! {
             #(#declared)*
-            ::keystead_sdk::input::read(input, &mut [#(&mut #slots),*])?;
+            ::keystead_sdk::input::read(input, &mut [#(#lent),*])?;
         };
         (read, quote!(#(#slots.take()),*))
     };
@@ -245,6 +250,9 @@ fn row(handler: &Handler) -> TokenStream {
     } else {
         quote!(json)
     };
+    let reply = quote_spanned! {crate::at(&handler.output)=>
+        ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
+    };
     let ctx_name = if *takes_ctx { quote!(ctx) } else { quote!(_ctx) };
     quote! {
         #(#cfgs)*
@@ -252,7 +260,7 @@ fn row(handler: &Handler) -> TokenStream {
             use ::keystead_sdk::reply::{Plain as _, Returned};
             #read
             let returned = entity.#ident(#ctx #values);
-            ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
+            #reply
         })
     }
 }
@@ -298,7 +306,7 @@ mod tests {
     use super::*;
 
     fn expanded(item: &str) -> syn::Result<String> {
-        let output = expand(TokenStream::new(), item.parse().expect("tokens"))?;
+        let output = expand(&TokenStream::new(), item.parse().expect("tokens"))?;
         Ok(output.to_string())
     }
 
@@ -374,7 +382,11 @@ mod tests {
         let handler = handler(method, &mut Mistakes::default());
         assert_eq!(
             input_schema(&handler),
-            r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"required":["to"],"additionalProperties":false}}"#
+            concat!(
+                r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"#,
+                r#""note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"#,
+                r#""required":["to"],"additionalProperties":false}}"#
+            )
         );
         assert_eq!(output_schema(&handler), BYTES);
     }

@@ -17,7 +17,7 @@ use proc_macro::TokenStream;
 /// `#[serde(default = "…")]`). Fields of the types `Map`, `List` and `Value` are loaded on touch.
 #[proc_macro_attribute]
 pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand(entity::expand(arguments.into(), item.into()))
+    expand(entity::expand(&arguments.into(), item.into()))
 }
 
 /// Makes the `pub` methods of an `impl` block an entity's handlers, and writes a client for them.
@@ -30,11 +30,17 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// entity's later.
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand(handlers::expand(arguments.into(), item.into()))
+    expand(handlers::expand(&arguments.into(), item.into()))
 }
 
 fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
     output.unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// A span for generated code that shows where `tokens` are and is the macro's all the same, so that the
+/// author's lints leave it alone.
+fn at(tokens: &impl syn::spanned::Spanned) -> proc_macro2::Span {
+    proc_macro2::Span::call_site().located_at(tokens.span())
 }
 
 /// Collects mistakes, so that all are reported.

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{decode, read, write};
+use super::{decode, encode, read, write};
 use crate::host;
 
 /// Items that one page of an iteration fetches.
@@ -62,7 +62,7 @@ impl<T> List<T> {
         if len == 0 {
             host::delete(self.key.as_bytes());
         } else {
-            write(self.key.as_bytes(), &len);
+            host::set(self.key.as_bytes(), &encode(self.key.as_bytes(), &len));
         }
     }
 }
@@ -77,7 +77,8 @@ impl<T: Serialize + DeserializeOwned> List<T> {
     /// Appends an item.
     pub fn push(&mut self, item: &T) {
         let len = self.len();
-        write(&self.item_key(len), item);
+        let item_key = self.item_key(len);
+        host::set(&item_key, &encode(&item_key, item));
         self.set_len(len + 1);
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::key::{KeyBytes, OrderedKey};
-use super::{decode, read, write};
+use super::{decode, read, update, write};
 use crate::host::{self, Entry};
 
 /// Entries that one page of an iteration fetches.
@@ -82,7 +82,6 @@ impl<K: OrderedKey, V: Serialize + DeserializeOwned> Map<K, V> {
     }
 
     /// Sets the value of `key`, replacing the one it has.
-    // By value, as in the maps of std.
     #[allow(clippy::needless_pass_by_value, reason = "as in the maps of std")]
     pub fn insert(&mut self, key: K, value: V) {
         write(&self.entry_key(&key), &value);
@@ -94,10 +93,7 @@ impl<K: OrderedKey, V: Serialize + DeserializeOwned> Map<K, V> {
     where
         V: Default,
     {
-        let entry_key = self.entry_key(&key);
-        let mut value = read(&entry_key).unwrap_or_default();
-        change(&mut value);
-        write(&entry_key, &value);
+        update(&self.entry_key(&key), change);
     }
 
     /// Removes the entry of `key` and gives its value back.

@@ -35,13 +35,31 @@ fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> T {
     })
 }
 
+fn encode<T: Serialize>(key: &[u8], value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_else(|error| {
+        panic!("the value for {} has no JSON form: {error}", key.escape_ascii())
+    })
+}
+
 /// Writes a state key, unless it has that value already.
 fn write<T: Serialize>(key: &[u8], value: &T) {
-    let bytes = serde_json::to_vec(value).unwrap_or_else(|error| {
-        panic!("the value for {} has no JSON form: {error}", key.escape_ascii())
-    });
-    if host::get(key).as_deref() != Some(bytes.as_slice()) {
-        host::set(key, &bytes);
+    let after = encode(key, value);
+    if host::get(key).as_deref() != Some(after.as_slice()) {
+        host::set(key, &after);
+    }
+}
+
+/// Changes the value at a state key, or the default when there is none.
+fn update<T>(key: &[u8], change: impl FnOnce(&mut T))
+where
+    T: Serialize + DeserializeOwned + Default,
+{
+    let before = host::get(key);
+    let mut value = before.as_deref().map_or_else(T::default, |before| decode(key, before));
+    change(&mut value);
+    let after = encode(key, &value);
+    if before.as_deref() != Some(after.as_slice()) {
+        host::set(key, &after);
     }
 }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{read, write};
+use super::{read, update, write};
 use crate::host;
 
 /// A field that is loaded on touch: for what is large and seldom needed.
@@ -54,9 +54,7 @@ impl<T: Serialize + DeserializeOwned> Value<T> {
     where
         T: Default,
     {
-        let mut value = self.get().unwrap_or_default();
-        change(&mut value);
-        self.set(&value);
+        update(self.key.as_bytes(), change);
     }
 
     /// Removes the value and gives it back.
