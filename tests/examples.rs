@@ -85,7 +85,11 @@ async fn deploy(host: &Host, dir: &Path, app: &str) {
     let built = built.unwrap_or_else(|error| panic!("{here} does not build:\n{error}"));
     let built: serde_json::Value = serde_json::from_str(&built).expect("JSON of keystead build");
     let component = built["component"].as_str().expect("the component's path");
-    let deployed = run(host, dir, &["deploy", component, "--app", app]).await;
+    let mut deploy = vec!["deploy", component, "--app", app];
+    if dir.join("keystead.toml").is_file() {
+        deploy.extend(["--config", "keystead.toml"]);
+    }
+    let deployed = run(host, dir, &deploy).await;
     deployed.unwrap_or_else(|error| panic!("{app} does not deploy:\n{error}"));
 }
 

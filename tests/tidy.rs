@@ -210,7 +210,9 @@ impl<'a> File<'a> {
     fn check_columns(&self, found: &mut Vec<String>) {
         for (index, line) in self.source.lines().enumerate() {
             let columns = line.chars().count();
-            if columns > COLUMNS_MAX && !line.contains("://") {
+            let text = line.trim_start();
+            let is_literal = text.starts_with('"') || text.starts_with("r#");
+            if columns > COLUMNS_MAX && !is_literal && !line.contains("://") {
                 let number = index + 1;
                 let path = self.path;
                 found.push(format!(
