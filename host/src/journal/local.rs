@@ -156,7 +156,8 @@ mod tests {
         for n in 1..=4u64 {
             journal.append(Position(n), b"payload", Position(0)).expect("appended");
         }
-        let change = |edit: &dyn Fn(&mut redb::Table<'_, u64, &[u8]>)| {
+        type Records<'t> = redb::Table<'t, u64, &'static [u8]>;
+        let change = |edit: &dyn Fn(&mut Records<'_>)| {
             let transaction = journal.database.begin_write().expect("writes");
             edit(&mut transaction.open_table(RECORDS).expect("there"));
             transaction.commit().expect("committed");

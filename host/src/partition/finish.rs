@@ -44,7 +44,7 @@ impl Core {
                 }
                 match verdict {
                     Verdict::Done(body, draft) => {
-                        self.commit_draft(entry, body, draft, version, cause)
+                        self.commit_draft(entry, body, draft, version, cause);
                     }
                     Verdict::Rejected(failure) => self.reject(entry, failure, version, cause),
                     Verdict::Failed(failure) => self.fail(entry, failure, version, cause),
@@ -154,7 +154,7 @@ impl Core {
         for waiter in self.waiters.remove(&id).unwrap_or_default() {
             match waiter {
                 Waiter::Status(to) => {
-                    let letter = self.ledger.dead.get(&id).map(|dead| super::inspect::letter(dead));
+                    let letter = self.ledger.dead.get(&id).map(super::inspect::letter);
                     let status = letter.map_or(MessageStatus::Unknown, MessageStatus::Dead);
                     self.commit.reply(position, status, to);
                 }

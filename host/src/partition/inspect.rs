@@ -138,7 +138,7 @@ impl Core {
         let letters = self.ledger.dead.range((after.map_or(Unbounded, Excluded), Unbounded));
         let letters = letters.map(|(_, dead)| dead);
         let letters = letters.filter(|dead| app.is_none_or(|app| dead.message.target.app() == app));
-        let letters = letters.take(limit).map(|dead| letter(dead)).collect();
+        let letters = letters.take(limit).map(letter).collect();
         self.commit.reply(self.commit.applied(), letters, reply);
     }
 
@@ -148,7 +148,7 @@ impl Core {
         id: MessageId,
         reply: oneshot::Sender<Answered<Option<DeadLetterInfo>>>,
     ) {
-        let found = self.ledger.dead.get(&id).map(|dead| letter(dead));
+        let found = self.ledger.dead.get(&id).map(letter);
         self.commit.reply(self.commit.applied(), found, reply);
     }
 

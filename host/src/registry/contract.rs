@@ -302,7 +302,10 @@ mod tests {
             Contract::parse(document.as_bytes()).err().expect("refused").0
         };
         let with = |handlers: Value| json!({"entities": [{"type": "a", "handlers": handlers}]});
-        let handler = |name: &str, kind: &str, input: Value| json!({"name": name, "kind": kind, "input": input, "output": {"json": true}});
+        let handler = |name: &str, kind: &str, input: Value| {
+            let output = json!({"json": true});
+            json!({"name": name, "kind": kind, "input": input, "output": output})
+        };
         let any = json!({"json": {}});
         assert!(refusal(json!({})).contains("entities"));
         assert!(refusal(json!({"entities": []})).contains("no entity types"));
