@@ -109,15 +109,11 @@ impl Core {
     /// Checks the bounds, and reads the idempotency key.
     fn admit(&self, invocation: &Invocation) -> Result<Option<Idempotency>, Refusal> {
         self.open()?;
-        let bounds = [
-            ("messages", self.ledger.len() + self.mailboxes.len(), limits::PARTITION_MESSAGES_MAX),
-            ("message bytes", self.ledger.bytes(), limits::PARTITION_MESSAGE_BYTES_MAX),
-            ("uncheckpointed bytes", self.view.bytes(), limits::VIEW_BYTES_MAX),
-        ];
-        for (what, size, max) in bounds {
-            if size >= max {
-                return Err(Refusal::Overloaded { what });
-            }
+        if let Some(what) = self.crowded() {
+            return Err(Refusal::Overloaded { what });
+        }
+        if self.view.bytes() >= limits::VIEW_BYTES_MAX {
+            return Err(Refusal::Overloaded { what: "uncheckpointed bytes" });
         }
         let entity = &invocation.entity;
         let waiting = self.mailboxes.waiting(entity);

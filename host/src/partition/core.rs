@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -138,6 +139,9 @@ pub(crate) struct Core {
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
     pub(crate) running_seqs: HashSet<u64>,
+    /// Entities that changed what they have pending, not their state, and when: what is computed from that
+    /// waits for it too.
+    touched: HashMap<EntityRef, Position>,
     running: usize,
     /// Entities whose turn came while the executor or the batch was full.
     stalled: VecDeque<EntityRef>,
@@ -148,7 +152,8 @@ pub(crate) struct Core {
     frozen: Option<Arc<super::view::Memtable>>,
     checkpointing: bool,
     checkpointed: Position,
-    next_checkpoint_ms: u64,
+    /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
+    next_checkpoint: Duration,
     closing: bool,
     poisoned: Option<String>,
 }
@@ -163,7 +168,7 @@ impl Core {
     ) -> Self {
         let checkpointed = view.base().mark().position;
         let mut core = Self {
-            next_checkpoint_ms: clock.now_ms(),
+            next_checkpoint: clock.monotonic(),
             clock,
             apps,
             view,
@@ -174,6 +179,7 @@ impl Core {
             keyed: HashMap::new(),
             waiters: HashMap::new(),
             running_seqs: HashSet::new(),
+            touched: HashMap::new(),
             running: 0,
             stalled: VecDeque::new(),
             outputs: vec![],
@@ -197,6 +203,7 @@ impl Core {
             }
             Event::Appended(Ok((receipt, mark))) => {
                 self.mark = mark;
+                self.touched.retain(|_, cause| *cause > receipt.through());
                 self.commit.durable(receipt);
                 self.start_checkpoint();
             }
@@ -211,7 +218,7 @@ impl Core {
     }
 
     /// Does what is ready: due messages, stalled entities, the next append, the next checkpoint. Call it
-    /// after a round of events and requests, and at [`Core::next_ms`].
+    /// after a round of events and requests, and after [`Core::next_wait`].
     pub(crate) fn step(&mut self) {
         if self.poisoned.is_some() {
             return;
@@ -231,8 +238,9 @@ impl Core {
             self.outputs.push(Output::Append(Append { position, batch, trim }));
         }
         let urgent = self.view.bytes() >= limits::VIEW_BYTES_CHECKPOINT || self.closing;
-        if self.commit.settled() && (urgent || now_ms >= self.next_checkpoint_ms) {
-            self.freeze(now_ms);
+        let now = self.clock.monotonic();
+        if self.commit.settled() && (urgent || now >= self.next_checkpoint) {
+            self.freeze(now);
         }
     }
 
@@ -241,15 +249,17 @@ impl Core {
         self.outputs.drain(..)
     }
 
-    /// When [`Core::step`] has something to do at the latest, in milliseconds since 1970.
-    pub(crate) fn next_ms(&self) -> Option<u64> {
+    /// How long until [`Core::step`] has something to do; `None` when only an event can give it work.
+    pub(crate) fn next_wait(&self) -> Option<Duration> {
         if self.poisoned.is_some() {
             return None;
         }
         let due = self.ledger.scheduled.first_key_value().map(|((due_ms, _), _)| *due_ms);
+        let due = [due, self.mailboxes.next_wake_ms()].into_iter().flatten().min();
+        let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now_ms())));
         let dirty = !self.view.table.is_empty() && !self.checkpointing && self.frozen.is_none();
-        let checkpoint = dirty.then_some(self.next_checkpoint_ms);
-        [due, self.mailboxes.next_wake_ms(), checkpoint].into_iter().flatten().min()
+        let checkpoint = dirty.then(|| self.next_checkpoint.saturating_sub(self.clock.monotonic()));
+        [due, checkpoint].into_iter().flatten().min()
     }
 
     /// True while the loop should not take further requests.
@@ -326,12 +336,29 @@ impl Core {
         position
     }
 
+    /// What is computed from what the entity has pending waits for `position` from now on.
+    pub(crate) fn touch(&mut self, entity: &EntityRef, position: Position) {
+        self.touched.insert(entity.clone(), position);
+    }
+
+    /// True while the partition holds as many messages as it may.
+    pub(crate) fn crowded(&self) -> Option<&'static str> {
+        let bounds = [
+            ("messages", self.ledger.len() + self.mailboxes.len(), limits::PARTITION_MESSAGES_MAX),
+            ("message bytes", self.ledger.bytes(), limits::PARTITION_MESSAGE_BYTES_MAX),
+        ];
+        bounds.iter().find(|(_, size, max)| size >= max).map(|(what, ..)| *what)
+    }
+
     /// Starts the entity's next command if it may.
     pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
         if self.open().is_err() {
             return;
         }
-        if self.running >= limits::EXECUTOR_QUEUE_MAX || self.commit.full() {
+        if self.running >= limits::EXECUTOR_QUEUE_MAX
+            || self.commit.full()
+            || self.view.bytes() >= limits::VIEW_BYTES_MAX
+        {
             self.stalled.push_back(entity.clone());
             return;
         }
@@ -346,7 +373,10 @@ impl Core {
     /// Hands a guest call to the executor.
     pub(crate) fn run(&mut self, work: Work, message: Arc<Message>, attempt: u32) {
         self.running += 1;
-        let view = self.view.entity(&message.target);
+        let mut view = self.view.entity(&message.target);
+        if let Some(cause) = self.touched.get(&message.target) {
+            view.cause = view.cause.max(*cause);
+        }
         let pending = self.ledger.pending(&message.target).map(|all| without_self(all, &message));
         let now_ms = self.clock.now_ms();
         self.outputs.push(Output::Run(Job { work, message, attempt, now_ms, view, pending }));
@@ -414,13 +444,13 @@ impl Core {
         self.apply(Delta { writes: None, ops });
     }
 
-    fn freeze(&mut self, now_ms: u64) {
+    fn freeze(&mut self, now: Duration) {
         if self.checkpointing || self.frozen.is_some() {
             return;
         }
         self.frozen = self.view.freeze();
         if self.frozen.is_some() {
-            self.next_checkpoint_ms = now_ms + limits::CHECKPOINT_INTERVAL.as_millis() as u64;
+            self.next_checkpoint = now + limits::CHECKPOINT_INTERVAL;
             self.start_checkpoint();
         }
     }

@@ -13,7 +13,7 @@ use super::executor::{Executed, Verdict};
 use super::ledger::Place;
 use super::request::{Answer, CallFailure, CallResult, MessageStatus};
 use super::transaction::Draft;
-use crate::engine::{Due, Failure};
+use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
@@ -69,9 +69,15 @@ impl Core {
             let entity = entry.message.target.clone();
             return self.mailboxes.push(&entity, entry);
         }
+        let emits = !draft.sends.is_empty() || !draft.timers.is_empty();
+        if let Some(what) = self.crowded().filter(|_| emits) {
+            let fault = format!("the host is over its limit of {what}; nothing was sent");
+            return self.fail(entry, CallFailure::Trap(Trap::Fault(fault)), version, cause);
+        }
         let ends_message = entry.call.is_none();
         let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
         let effects = !draft.is_empty();
+        let silent = effects && draft.writes.is_empty();
         let version = version + u64::from(!draft.writes.is_empty());
         let mut delta = Delta::default();
         if ends_message {
@@ -82,6 +88,9 @@ impl Core {
         }
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
+        if silent {
+            self.touch(&entry.message.target, cause);
+        }
         let answer = Answer {
             id: entry.message.id,
             result: CallResult::Reply(body),

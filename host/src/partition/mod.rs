@@ -20,6 +20,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -310,17 +311,14 @@ impl Open {
 
     /// Runs until it is closed (true) or poisoned (false).
     fn run(&mut self, executor: &Executor, inbox: &Receiver<Request>) -> bool {
+        // What recovery found waiting starts now, not with the first request.
+        self.core.step();
         loop {
             self.perform(executor);
             if self.core.drained() {
                 return self.core.poisoned().is_none();
             }
-            let relieve = executor.relieve();
-            let timer = self
-                .core
-                .next_ms()
-                .map(|at| Duration::from_millis(at.saturating_sub(self.core.clock.now_ms())));
-            let wait = [relieve, timer].into_iter().flatten().min();
+            let wait = [executor.relieve(), self.core.next_wait()].into_iter().flatten().min();
             self.wait(inbox, wait);
             self.core.step();
         }
@@ -409,7 +407,12 @@ fn supervise(
 ) {
     let mut open = first;
     loop {
-        let closed = open.run(executor, inbox);
+        // Isolate, then poison: a broken assertion costs this partition a reopening, not the process.
+        let run = catch_unwind(AssertUnwindSafe(|| open.run(executor, inbox)));
+        let closed = run.unwrap_or_else(|_| {
+            tracing::error!("the partition's loop panicked; it is opened again from disk");
+            false
+        });
         open.close();
         if closed {
             break;
@@ -425,12 +428,13 @@ fn supervise(
 /// Tries until the partition opens; refuses what comes meanwhile. `None` when it is told to close.
 fn reopen(config: &PartitionConfig, inbox: &Receiver<Request>) -> Option<Open> {
     loop {
-        let why = match Open::new(config) {
-            Ok(open) => {
+        let why = match catch_unwind(AssertUnwindSafe(|| Open::new(config))) {
+            Ok(Ok(open)) => {
                 tracing::info!("partition reopened");
                 return Some(open);
             }
-            Err(error) => format!("its storage failed: {error:#}"),
+            Ok(Err(error)) => format!("its storage failed: {error:#}"),
+            Err(_) => "opening it panicked".to_owned(),
         };
         tracing::error!(%why, "partition stays closed");
         let deadline = config.clock.monotonic() + limits::REOPEN_PAUSE;
