@@ -13,7 +13,7 @@ async fn the_same_key_a_hundred_times_at_once_is_one_effect_and_equal_answers() 
     let client = host.client();
     let mut tasks = JoinSet::new();
     for _ in 0..100 {
-        let slowly = json!({"rounds": 200_000});
+        let slowly = json!({"rounds": 100_000_000});
         let call = client.call("app/probe/a", "bump_slowly", slowly).key("the-same");
         tasks.spawn(call.answer());
     }

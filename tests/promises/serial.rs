@@ -17,7 +17,7 @@ async fn concurrent_commands_lose_no_update() {
         tasks.spawn(async move {
             let mut seen = Vec::new();
             for _ in 0..CALLS {
-                let slowly = json!({"rounds": 20_000});
+                let slowly = json!({"rounds": 500_000});
                 let value = client.call("app/probe/hot", "bump_slowly", slowly).ok().await;
                 seen.push(value.as_u64().expect("a count"));
             }

@@ -86,14 +86,14 @@ impl Probe {
     /// Writes the same number twice, in two rows.
     pub fn set_pair(&mut self, n: u64) {
         self.pair.insert("a".into(), n);
-        burn(10_000);
+        burn(200_000);
         self.pair.insert("b".into(), n);
     }
 
     /// Reads both rows, not at once.
     pub fn pair(&self) -> Vec<u64> {
         let a = self.pair.get("a").unwrap_or_default();
-        burn(10_000);
+        burn(200_000);
         vec![a, self.pair.get("b").unwrap_or_default()]
     }
 
