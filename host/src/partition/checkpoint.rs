@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 
 use super::core::Event;
 use super::view::Memtable;
@@ -26,14 +26,12 @@ pub(crate) struct Checkpoint {
 pub(crate) fn run_checkpoints(
     file: &StateFile,
     checkpoints: &Receiver<Checkpoint>,
-    events: &Sender<Event>,
+    tell: &dyn Fn(Event),
 ) {
     for checkpoint in checkpoints {
         let written = write(file, &checkpoint);
         drop(checkpoint);
-        if events.send(Event::Checkpointed(written)).is_err() {
-            return;
-        }
+        tell(Event::Checkpointed(written));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 
 use super::core::Event;
@@ -23,6 +23,8 @@ pub(crate) struct Commit {
     in_flight: bool,
     receipt: Receipt,
     waiting: BTreeMap<Position, Vec<Box<dyn Release>>>,
+    /// Replies whose cause is durable, not sent yet.
+    ready: Vec<Box<dyn Release>>,
     /// Deltas added since start.
     pub(crate) transactions: u64,
     /// Batches sealed since start.
@@ -39,6 +41,7 @@ impl Commit {
             in_flight: false,
             receipt,
             waiting: BTreeMap::new(),
+            ready: vec![],
             transactions: 0,
             appends: 0,
         }
@@ -94,7 +97,8 @@ impl Commit {
         Some((self.sealed, std::mem::take(&mut self.forming)))
     }
 
-    /// Sends `value` when the journal is durable through `cause`: now if it is already.
+    /// Sends `value` when the journal is durable through `cause`: with the next [`Commit::released`] if it is
+    /// already.
     pub(crate) fn reply<T: Send + 'static>(
         &mut self,
         cause: Position,
@@ -103,7 +107,7 @@ impl Commit {
     ) {
         let waiting = Reply { parked: Parked::new(cause, value), to };
         if cause <= self.receipt.through() {
-            Box::new(waiting).release(self.receipt);
+            self.ready.push(Box::new(waiting));
         } else {
             self.waiting.entry(cause).or_default().push(Box::new(waiting));
         }
@@ -115,15 +119,38 @@ impl Commit {
         self.receipt = receipt;
         self.in_flight = false;
         let later = self.waiting.split_off(&receipt.through().next());
-        for waiting in std::mem::replace(&mut self.waiting, later).into_values().flatten() {
-            waiting.release(receipt);
+        let now = std::mem::replace(&mut self.waiting, later);
+        self.ready.extend(now.into_values().flatten());
+    }
+
+    /// The replies that may leave now; `None` when there are none.
+    pub(crate) fn released(&mut self) -> Option<Released> {
+        if self.ready.is_empty() {
+            return None;
         }
+        Some(Released { receipt: self.receipt, replies: std::mem::take(&mut self.ready) })
     }
 
     /// Nothing more will be durable: refuses everything that waits.
     pub(crate) fn refuse(&mut self, refusal: &Refusal) {
         for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
             waiting.refuse(refusal.clone());
+        }
+    }
+}
+
+/// Replies and the receipt that lets them go. Sending them wakes whoever asked, so it is done outside the
+/// state machine.
+pub(crate) struct Released {
+    receipt: Receipt,
+    replies: Vec<Box<dyn Release>>,
+}
+
+impl Released {
+    /// Sends them.
+    pub(crate) fn deliver(self) {
+        for reply in self.replies {
+            reply.release(self.receipt);
         }
     }
 }
@@ -163,14 +190,15 @@ pub(crate) struct Append {
 pub(crate) fn run_journal(
     mut journal: Box<dyn Journal>,
     appends: &Receiver<Append>,
-    events: &Sender<Event>,
+    tell: &dyn Fn(Event),
 ) {
     for Append { position, batch, trim } in appends {
         let appended = journal.append(position, &record::encode(&batch), trim);
         // The batch shares its bytes with the view; letting go first keeps the loop from copying them.
         drop(batch);
         let failed = appended.is_err();
-        if events.send(Event::Appended(appended)).is_err() || failed {
+        tell(Event::Appended(appended));
+        if failed {
             return;
         }
     }
@@ -189,6 +217,7 @@ mod tests {
         let mut commit = Commit::new(receipt);
         let (to, mut now) = oneshot::channel();
         commit.reply(Position(0), "old", to);
+        commit.released().expect("one").deliver();
         assert_eq!(now.try_recv().expect("at once").expect("yes").into_inner(), "old");
         commit.add(Delta::default());
         let (first, _) = commit.seal().expect("a batch");
@@ -197,9 +226,10 @@ mod tests {
         commit.reply(first, 1, to);
         let (to, mut two) = oneshot::channel();
         commit.reply(commit.next(), 2, to);
-        assert!(one.try_recv().is_err(), "an early yes");
+        assert!(commit.released().is_none(), "an early yes");
         assert!(commit.seal().is_none(), "one append at a time");
         commit.durable(journal.append(first, b"", Position(0)).expect("appended").0);
+        commit.released().expect("one").deliver();
         assert_eq!(one.try_recv().expect("now").expect("yes").into_inner(), 1);
         assert!(two.try_recv().is_err(), "an early yes");
         commit.refuse(&Refusal::Unavailable("closed".into()));

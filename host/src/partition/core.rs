@@ -1,5 +1,5 @@
 //! The partition as a state machine: events in, outputs out, no threads, no files and no clock of its own, so
-//! that a simulator can drive it. One loop owns it. Invariants: commands of one entity are serial; a Delta is
+//! that a simulator can drive it. One thread at a time drives it. Invariants: commands of one entity are serial; a Delta is
 //! applied to the view in the order of its position; nothing is answered but through [`Commit`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoint;
-use super::commit::{Append, Commit};
+use super::commit::{Append, Commit, Released};
 use super::executor::{Executed, Job};
 use super::ledger::{Ledger, Pending};
 use super::mailbox::{Mailboxes, Waiting};
@@ -58,6 +58,7 @@ pub(crate) enum Event {
 
 /// What the loop is to do.
 pub(crate) enum Output {
+    Release(Released),
     Run(Job),
     Append(Append),
     Checkpoint(Checkpoint),
@@ -245,8 +246,9 @@ impl Core {
     }
 
     /// What the loop is to do now.
-    pub(crate) fn outputs(&mut self) -> std::vec::Drain<'_, Output> {
-        self.outputs.drain(..)
+    pub(crate) fn outputs(&mut self) -> Vec<Output> {
+        self.outputs.extend(self.commit.released().map(Output::Release));
+        std::mem::take(&mut self.outputs)
     }
 
     /// How long until [`Core::step`] has something to do; `None` when only an event can give it work.

@@ -9,9 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 
-use super::core::{Event, Work};
+use super::core::Work;
 use super::ledger::Pending;
 use super::request::CallFailure;
 use super::transaction::{Draft, Start, Transaction};
@@ -42,6 +41,11 @@ pub(crate) struct Executed {
     pub(crate) version: u64,
     /// What must be durable before anything of this may leave.
     pub(crate) cause: Position,
+}
+
+/// Whom an executor thread tells what a call came to; the same thread then takes the next call.
+pub(crate) trait Told: Send + Sync {
+    fn executed(&self, executed: Executed);
 }
 
 /// How a guest call ended.
@@ -84,7 +88,7 @@ struct Queues {
 
 #[derive(Default)]
 struct AppQueue {
-    waiting: VecDeque<(Job, Sender<Event>)>,
+    waiting: VecDeque<(Job, Arc<dyn Told>)>,
     running: usize,
     in_turn: bool,
 }
@@ -107,20 +111,24 @@ impl Executor {
         executor
     }
 
-    /// Queues calls; each result goes to `events`.
-    pub(crate) fn run(&self, jobs: impl Iterator<Item = Job>, events: &Sender<Event>) {
+    /// Queues calls; each result goes to `told`. `here` says that an executor thread asks, which takes one of
+    /// them itself. True when calls wait for a thread.
+    pub(crate) fn run(&self, jobs: Vec<Job>, told: &Arc<dyn Told>, here: bool) -> bool {
         let mut queues = self.shared.lock();
-        let now = self.shared.clock.monotonic();
-        for job in jobs {
-            if queues.waiting == 0 {
-                queues.progress = now;
-            }
-            let app = job.message.target.app().to_owned();
-            queues.push(app, (job, events.clone()));
-            if queues.idle > 0 {
-                self.shared.work.notify_one();
-            }
+        if queues.waiting == 0 {
+            queues.progress = self.shared.clock.monotonic();
         }
+        let wake = (jobs.len() - usize::from(here && !jobs.is_empty())).min(queues.idle);
+        for job in jobs {
+            let app = job.message.target.app().to_owned();
+            queues.push(app, (job, told.clone()));
+        }
+        let waits = queues.waiting > queues.idle;
+        drop(queues);
+        for _ in 0..wake {
+            self.shared.work.notify_one();
+        }
+        waits
     }
 
     /// Adds a thread when calls have waited too long. Says when to look again, if calls wait.
@@ -171,7 +179,7 @@ impl Executor {
 }
 
 impl Queues {
-    fn push(&mut self, app: String, job: (Job, Sender<Event>)) {
+    fn push(&mut self, app: String, job: (Job, Arc<dyn Told>)) {
         self.waiting += 1;
         let queue = self.apps.entry(app.clone()).or_default();
         queue.waiting.push_back(job);
@@ -181,7 +189,7 @@ impl Queues {
         }
     }
 
-    fn pop(&mut self) -> Option<(Job, Sender<Event>)> {
+    fn pop(&mut self) -> Option<(Job, Arc<dyn Told>)> {
         let app = self.turn.pop_front()?;
         let queue = self.apps.get_mut(&app)?;
         let job = queue.waiting.pop_front()?;
@@ -215,16 +223,16 @@ impl Shared {
         let mut worker = engine::Worker::new(&self.engine);
         let mut queues = self.lock();
         loop {
-            if let Some((job, events)) = queues.pop() {
+            if let Some((job, told)) = queues.pop() {
                 queues.progress = self.clock.monotonic();
                 drop(queues);
                 let message = job.message.clone();
                 let executed = self.execute(&mut worker, job);
-                // The partition may be gone; then nobody waits for this either.
-                drop(events.send(Event::Executed(Box::new(executed))));
+                self.lock().ended(message.target.app());
+                told.executed(executed);
                 queues = self.lock();
-                queues.ended(message.target.app());
-                if queues.idle > 0 && !queues.turn.is_empty() {
+                // One of those that wait is this thread's own.
+                if queues.idle > 0 && queues.waiting > 1 {
                     self.work.notify_one();
                 }
                 continue;

@@ -1,11 +1,12 @@
 //! The heart: one partition owns entities, their mailboxes, one journal and one state file. It is the unit of
-//! order, of failure and of movement. This file is the actor: threads around the [`core`] state machine, and
-//! the handle that the router asks through. Invariant: one loop touches the state machine.
+//! order, of failure and of movement. This file is the handle that the router asks through.
+//! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
 mod checkpoint;
 mod commit;
 mod core;
+mod driver;
 mod executor;
 mod finish;
 mod inspect;
@@ -20,17 +21,15 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, unbounded};
 use tokio::sync::oneshot;
 
-use self::core::{Apps, Core, Event, Output, Settings};
-use self::executor::Executor;
+use self::core::{Apps, Core, Settings};
+use self::driver::Driver;
 use self::inspect::{Listing, Portrait};
 use self::request::{
     Accepted, Answer, Answered, Cancelled, DeadLetterInfo, EntityInfo, Invocation, MessageStatus,
@@ -56,7 +55,7 @@ pub struct PartitionConfig {
     pub workers: usize,
 }
 
-/// A request to the loop.
+/// A request to the state machine.
 enum Request {
     Call(Invocation, oneshot::Sender<Answered<Answer>>),
     Send(Send, oneshot::Sender<Answered<Accepted>>),
@@ -74,16 +73,15 @@ enum Request {
     DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
     SettleDead(MessageId, bool, oneshot::Sender<Answered<bool>>),
     Status(oneshot::Sender<PartitionStatus>),
-    Close,
 }
 
 /// Asks a partition. Cheap to clone.
 #[derive(Clone)]
 pub struct Partition {
-    requests: Sender<Request>,
+    driver: Arc<Driver>,
 }
 
-/// The partition's loop; join it after [`Partition::close`].
+/// The partition's supervisor; join it after [`Partition::close`].
 pub struct PartitionThread(JoinHandle<()>);
 
 impl PartitionThread {
@@ -99,14 +97,12 @@ impl Partition {
     /// # Errors
     /// When the files cannot be opened or are damaged.
     pub fn start(config: PartitionConfig) -> anyhow::Result<(Self, PartitionThread)> {
-        let (requests, inbox) = bounded(limits::PARTITION_INBOX_MAX);
-        let (engine, registry) = (config.engine.clone(), config.registry.clone());
-        let executor = Executor::new(engine, registry, config.clock.clone(), config.workers);
-        let first = Open::new(&config)?;
+        let driver = Driver::open(&config)?;
+        let driven = driver.clone();
         let thread = std::thread::Builder::new()
             .name("keystead-partition".into())
-            .spawn(move || supervise(&config, &executor, first, &inbox))?;
-        Ok((Self { requests }, PartitionThread(thread)))
+            .spawn(move || driven.supervise(&config))?;
+        Ok((Self { driver }, PartitionThread(thread)))
     }
 
     /// Runs a command once; answers when its result is durable.
@@ -229,7 +225,7 @@ impl Partition {
 
     /// Takes no more work; what was accepted is finished or stays queued. Join the thread afterwards.
     pub fn close(&self) {
-        drop(self.requests.send(Request::Close));
+        self.driver.close();
     }
 
     async fn ask<T>(
@@ -242,10 +238,8 @@ impl Partition {
     }
 
     fn push(&self, request: Request) -> Result<(), Refusal> {
-        self.requests.try_send(request).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Overloaded { what: "waiting requests" },
-            TrySendError::Disconnected(_) => closed(),
-        })
+        let full = Refusal::Overloaded { what: "waiting requests" };
+        if self.driver.submit(request) { Ok(()) } else { Err(full) }
     }
 }
 
@@ -277,106 +271,6 @@ impl Apps for Registry {
     }
 }
 
-/// An open partition: the state machine, its threads and their channels.
-struct Open {
-    core: Core,
-    events: Receiver<Event>,
-    to_loop: Sender<Event>,
-    appends: Sender<commit::Append>,
-    checkpoints: Sender<checkpoint::Checkpoint>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Open {
-    fn new(config: &PartitionConfig) -> anyhow::Result<Self> {
-        let recovered = recover::open(&config.folder)?;
-        let recover::Recovered { view, ledger, receipt, mark, journal, file } = recovered;
-        let apps: Arc<dyn Apps> = config.registry.clone();
-        let core = Core::new(config.clock.clone(), apps, (view, ledger), (receipt, mark));
-        let (to_loop, events) = unbounded();
-        // One append and one checkpoint at a time: room for one is room enough.
-        let (appends, to_append) = bounded(1);
-        let (checkpoints, to_checkpoint) = bounded(1);
-        let (tell, thread) = (to_loop.clone(), std::thread::Builder::new());
-        let journal_thread = thread.name("keystead-journal".into()).spawn(move || {
-            commit::run_journal(journal, &to_append, &tell);
-        })?;
-        let (tell, thread) = (to_loop.clone(), std::thread::Builder::new());
-        let checkpoint_thread = thread.name("keystead-checkpoint".into()).spawn(move || {
-            checkpoint::run_checkpoints(&file, &to_checkpoint, &tell);
-        })?;
-        let threads = vec![journal_thread, checkpoint_thread];
-        Ok(Self { core, events, to_loop, appends, checkpoints, threads })
-    }
-
-    /// Runs until it is closed (true) or poisoned (false).
-    fn run(&mut self, executor: &Executor, inbox: &Receiver<Request>) -> bool {
-        // What recovery found waiting starts now, not with the first request.
-        self.core.step();
-        loop {
-            self.perform(executor);
-            if self.core.drained() {
-                return self.core.poisoned().is_none();
-            }
-            let wait = [executor.relieve(), self.core.next_wait()].into_iter().flatten().min();
-            self.wait(inbox, wait);
-            self.core.step();
-        }
-    }
-
-    /// Waits for an event or a request, then takes what is there.
-    fn wait(&mut self, inbox: &Receiver<Request>, wait: Option<Duration>) {
-        let mut select = crossbeam_channel::Select::new();
-        select.recv(&self.events);
-        if !self.core.saturated() {
-            select.recv(inbox);
-        }
-        match wait {
-            Some(wait) => drop(select.ready_timeout(wait)),
-            None => drop(select.ready()),
-        }
-        while let Ok(event) = self.events.try_recv() {
-            self.core.event(event);
-        }
-        for _ in 0..limits::INBOX_DRAIN_MAX {
-            if self.core.saturated() {
-                break;
-            }
-            match inbox.try_recv() {
-                Ok(request) => request.handle(&mut self.core),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => {
-                    self.core.close();
-                    break;
-                }
-            }
-        }
-    }
-
-    fn perform(&mut self, executor: &Executor) {
-        let mut jobs = vec![];
-        for output in self.core.outputs() {
-            match output {
-                Output::Run(job) => jobs.push(job),
-                // The journal and checkpoint threads end only after telling why.
-                Output::Append(append) => drop(self.appends.send(append)),
-                Output::Checkpoint(checkpoint) => drop(self.checkpoints.send(checkpoint)),
-            }
-        }
-        if !jobs.is_empty() {
-            executor.run(jobs.into_iter(), &self.to_loop);
-        }
-    }
-
-    fn close(self) {
-        let Self { core, appends, checkpoints, threads, .. } = self;
-        drop((core, appends, checkpoints));
-        for thread in threads {
-            drop(thread.join());
-        }
-    }
-}
-
 impl Request {
     fn handle(self, core: &mut Core) {
         match self {
@@ -393,59 +287,6 @@ impl Request {
             Self::DeadLetter(id, to) => core.dead_letter(id, to),
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::Status(to) => drop(to.send(core.status())),
-            Self::Close => core.close(),
-        }
-    }
-}
-
-/// Keeps the partition open: after a storage failure it is closed, and opened again from disk.
-fn supervise(
-    config: &PartitionConfig,
-    executor: &Executor,
-    first: Open,
-    inbox: &Receiver<Request>,
-) {
-    let mut open = first;
-    loop {
-        // Isolate, then poison: a broken assertion costs this partition a reopening, not the process.
-        let run = catch_unwind(AssertUnwindSafe(|| open.run(executor, inbox)));
-        let closed = run.unwrap_or_else(|_| {
-            tracing::error!("the partition's loop panicked; it is opened again from disk");
-            false
-        });
-        open.close();
-        if closed {
-            break;
-        }
-        match reopen(config, inbox) {
-            Some(again) => open = again,
-            None => break,
-        }
-    }
-    executor.close();
-}
-
-/// Tries until the partition opens; refuses what comes meanwhile. `None` when it is told to close.
-fn reopen(config: &PartitionConfig, inbox: &Receiver<Request>) -> Option<Open> {
-    loop {
-        let why = match catch_unwind(AssertUnwindSafe(|| Open::new(config))) {
-            Ok(Ok(open)) => {
-                tracing::info!("partition reopened");
-                return Some(open);
-            }
-            Ok(Err(error)) => format!("its storage failed: {error:#}"),
-            Err(_) => "opening it panicked".to_owned(),
-        };
-        tracing::error!(%why, "partition stays closed");
-        let deadline = config.clock.monotonic() + limits::REOPEN_PAUSE;
-        loop {
-            let left = deadline.saturating_sub(config.clock.monotonic());
-            match inbox.recv_timeout(left) {
-                Ok(Request::Close) => return None,
-                // Dropping a request answers it: its partition is closed.
-                Ok(request) => drop(request),
-                Err(_) => break,
-            }
         }
     }
 }

@@ -174,6 +174,7 @@ impl Sim {
         self.core.step();
         for output in self.core.outputs() {
             match output {
+                Output::Release(released) => released.deliver(),
                 Output::Run(job) => self.jobs.push(job),
                 Output::Append(append) => assert!(self.append.replace(append).is_none()),
                 Output::Checkpoint(next) => assert!(self.checkpoint.replace(next).is_none()),
