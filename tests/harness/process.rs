@@ -78,9 +78,21 @@ impl Host {
 
     /// Starts it again over the same data folder, on new ports.
     pub(crate) async fn spawn(&mut self) {
+        self.run(Command::new(keystead())).await;
+    }
+
+    /// The same on a disk where no file may grow beyond `blocks` of 512 bytes: writing more is an I/O error.
+    pub(crate) async fn spawn_on_small_disk(&mut self, blocks: u64) {
+        let mut shell = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script]).arg(keystead());
+        self.run(shell).await;
+    }
+
+    async fn run(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
-        let mut child = Command::new(keystead())
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(self.folder.path().join("data"))
             .stdin(Stdio::null())

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Guest, Host};
+use crate::harness::{Guest, Host, PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_survives_kill_9_at_once() {
@@ -65,4 +65,41 @@ async fn a_deploy_survives_kill_9_and_is_idempotent() {
     assert_eq!(again["changed"], false, "the same bytes were deployed again: {again}");
     let nothing = host.entity("app/probe/a").await;
     assert_eq!(nothing, Value::Null, "a deploy made an entity");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_costs_no_answered_call() {
+    let mut host = Host::with(Guest::Hostile, "app").await;
+    let client = host.client();
+    host.stop().await;
+    host.spawn_on_small_disk(16 * 1024 * 1024 / 512).await;
+    let text = "x".repeat(500_000);
+    let mut answered = Vec::new();
+    let mut refused = 0;
+    for n in 0..80 {
+        let call = client.call(&format!("app/probe/{n}"), "note", json!({"text": text}));
+        let answer = call.answer().await;
+        if answer.status == 200 {
+            answered.push(n);
+        } else {
+            answer.expect_problem(503, "unavailable");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "40 MB fit into a journal of 16 MiB: {} answered", answered.len());
+    assert!(answered.len() > 3, "only {answered:?} were answered before the disk was full");
+    // What is on disk is served again while the disk is still full.
+    let first = format!("app/probe/{}", answered[0]);
+    eventually("the partition is open again", PATIENCE, || async {
+        let answer = client.read(&first, "count", json!({})).answer().await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    host.kill().await;
+    host.spawn().await;
+    for n in answered {
+        let version = &host.entity(&format!("app/probe/{n}")).await["version"];
+        assert_eq!(version, 1, "call {n} was answered");
+    }
+    client.call("app/probe/0", "bump", json!({})).ok().await;
 }
