@@ -128,7 +128,7 @@ pub const VIEW_BYTES_CHECKPOINT: usize = 64 * 1024 * 1024;
 /// Uncheckpointed writes in memory above which ingress is refused with 503 until a checkpoint ends.
 pub const VIEW_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Pause between checkpoints while there is something to write.
-pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Forgotten rows that one checkpoint purges.
 pub const PURGE_ROWS_MAX: usize = 20_000;
 /// Scheduled messages that one batch makes due.

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use keystead::cli::Cli;
 
+/// Bodies are made on one thread and freed on another; this allocator is built for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::from_line();
     tracing_subscriber::fmt()
