@@ -47,6 +47,8 @@ struct Links {
 enum Turn {
     /// It goes on, and wants to be driven after this long at the latest.
     On(Option<Duration>),
+    /// It goes on, and takes no requests until the append in flight has ended.
+    Full,
     /// It was closed and has written everything.
     Closed,
     /// It failed, and nothing of it runs any more.
@@ -90,11 +92,11 @@ impl Driver {
             let (turn, outputs) = self.turn(&mut self.lock(), None);
             self.perform(outputs, false);
             match turn {
-                Turn::On(wait) => {
-                    let wait = [wait, self.executor.relieve()].into_iter().flatten().min();
-                    if let Some(wait) = wait {
-                        self.alarm.arm(self.clock.monotonic() + wait);
-                    }
+                Turn::On(_) | Turn::Full => {
+                    self.schedule(&turn);
+                    self.schedule(&Turn::On(self.executor.relieve()));
+                    // Whoever came while this thread had the lock left a request behind.
+                    self.catch_up();
                     self.alarm.wait(&*self.clock);
                 }
                 Turn::Closed => break,
@@ -133,11 +135,9 @@ impl Driver {
                 }
                 Err(std::sync::TryLockError::WouldBlock) => return,
             };
-            let stuck = outputs.is_empty() && !self.inbox.1.is_empty();
             self.perform(outputs, false);
             self.schedule(&turn);
-            if stuck {
-                // The batch is full: the append that ends next takes them.
+            if matches!(turn, Turn::Full) {
                 return;
             }
         }
@@ -173,6 +173,7 @@ impl Driver {
             vec![]
         });
         let turn = match (core.drained(), core.poisoned()) {
+            (false, _) if core.saturated() => Turn::Full,
             (false, _) => Turn::On(core.next_wait()),
             (true, None) => Turn::Closed,
             (true, Some(_)) => Turn::Failed,
@@ -211,7 +212,7 @@ impl Driver {
     /// Sees to it that the supervisor drives in time.
     fn schedule(&self, turn: &Turn) {
         match turn {
-            Turn::On(None) => {}
+            Turn::On(None) | Turn::Full => {}
             Turn::On(Some(wait)) => self.alarm.arm(self.clock.monotonic() + *wait),
             Turn::Closed | Turn::Failed => self.alarm.arm(Duration::ZERO),
         }
@@ -338,5 +339,48 @@ impl Alarm {
             let waited = self.ring.wait_timeout(guard, left);
             guard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::engine;
+    use crate::partition::Partition;
+    use crate::registry::Registry;
+
+    /// Requests that wake nothing are the ones that could be left lying: each must be answered though threads
+    /// meet at the lock all the time, and though no event ever comes.
+    #[test]
+    fn no_request_is_left_lying() {
+        let folder = tempfile::tempdir().expect("folder");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let engine = engine::testing::engine(&folder.path().join("cache"));
+        let registry = Registry::open(&folder.path().join("apps"), engine.clone(), clock.clone());
+        let registry = Arc::new(registry.expect("opens"));
+        let folder = folder.path().join("partition");
+        let config = PartitionConfig { folder, registry, engine, clock, workers: 1 };
+        let (partition, thread) = Partition::start(config).expect("starts");
+        let asked = |partition: Partition| {
+            move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+                runtime.expect("runs").block_on(async {
+                    for _ in 0..5_000 {
+                        let status = partition.status();
+                        let status = tokio::time::timeout(Duration::from_secs(20), status).await;
+                        status.expect("answered").expect("open");
+                        partition.driver.alarm.arm(Duration::ZERO);
+                    }
+                });
+            }
+        };
+        let threads: Vec<_> =
+            (0..4).map(|_| std::thread::spawn(asked(partition.clone()))).collect();
+        for thread in threads {
+            thread.join().expect("all were answered");
+        }
+        partition.close();
+        thread.join();
     }
 }
