@@ -193,14 +193,13 @@ impl Driver {
     /// Requests that were due and found no free connection have waited until now.
     fn count_unsent(&mut self) {
         let end = self.end_time();
-        if let Some(schedule) = &mut self.load.schedule {
-            while let Some(due) = schedule.take(end) {
-                self.tally.never_sent(end - due);
-            }
-            let open = self.connections.iter().filter_map(|connection| connection.asked);
-            for asked in open {
-                self.tally.latencies.saturating_record((end - asked.min(end)).as_nanos() as u64);
-            }
+        let Some(schedule) = &mut self.load.schedule else { return };
+        let open = self.connections.iter().filter_map(|connection| connection.asked);
+        for asked in open {
+            self.tally.latencies.saturating_record((end - asked.min(end)).as_nanos() as u64);
+        }
+        while let Some(due) = schedule.take(end).filter(|_| self.idle.is_empty()) {
+            self.tally.never_sent(end - due);
         }
     }
 }

@@ -43,6 +43,20 @@ pub struct Start {
     pub first_answer_ms: f64,
 }
 
+impl Start {
+    /// One line of what was measured; none when nothing was.
+    fn text(&self) -> String {
+        let figures = [
+            ("ready on an empty folder", self.ready_ms),
+            ("guest deployed", self.deploy_ms),
+            ("restart to first answer", self.first_answer_ms),
+        ];
+        let measured = figures.iter().filter(|(_, ms)| *ms > 0.0);
+        let parts: Vec<_> = measured.map(|(what, ms)| format!("{what} in {ms:.0} ms")).collect();
+        if parts.is_empty() { String::new() } else { format!("\n{}\n", parts.join("; ")) }
+    }
+}
+
 /// One figure of the host beside a limit of the machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Share {
@@ -109,11 +123,7 @@ impl Report {
         let rows: Vec<_> = self.rows.iter().chain(&self.hello).map(Row::cells).collect();
         text += &table(&row::HEADER, &rows);
         text.push('\n');
-        let Start { ready_ms, deploy_ms, first_answer_ms } = self.start;
-        text += &format!(
-            "\nready in {ready_ms:.0} ms on an empty folder; guest deployed in {deploy_ms:.0} ms; \
-             restart to first answer {first_answer_ms:.0} ms\n"
-        );
+        text += &self.start.text();
         for row in &self.rows {
             text += &remarks(row);
         }
@@ -209,9 +219,17 @@ mod tests {
         let mut noisy = row("hot", 64, 10.0);
         noisy.other_cores = 1.5;
         noisy.note("a note".into());
-        let report = Report { runs: 3, rows: vec![noisy], disk: Some(DISK), ..Report::default() };
+        let start = Start { ready_ms: 12.3, ..Start::default() };
+        let rows = vec![noisy];
+        let report = Report { runs: 3, start, rows, disk: Some(DISK), ..Report::default() };
         let text = report.text(|head, rows| format!("{}|{}", head[0], rows[0][0]));
-        for expected in ["median of 3 runs", "workload|hot", "hot over 64: a note", "50 000 tx/s"] {
+        for expected in [
+            "median of 3 runs",
+            "workload|hot",
+            "hot over 64: a note",
+            "50 000 tx/s",
+            "\nready on an empty folder in 12 ms\n",
+        ] {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(text.contains("hot over 64: disturbed: others used 1.50 processors"), "{text}");

@@ -35,7 +35,7 @@ pub struct Row {
     pub p999_ms: f64,
     /// Latency: the slowest.
     pub max_ms: f64,
-    /// Committed transactions in a second; a send is two, a transfer three.
+    /// Committed transactions in a second; a send and a transfer are two each.
     pub transactions_per_s: f64,
     /// Messages that took effect in a second while a backlog was drained.
     pub drained_per_s: Option<f64>,

@@ -167,6 +167,9 @@ impl Script {
             }
             Workload::Big => {
                 let path = format!("/v1/call/{APP}/page/p{}/put", key % BIG_KEYS);
+                // Another value each time: one that is there already is not written again.
+                let mark = format!("{:016x}", self.sent);
+                self.big[..mark.len()].copy_from_slice(mark.as_bytes());
                 wire::request(out, "POST", &path, "", &self.big);
             }
         }
@@ -237,6 +240,13 @@ mod tests {
         assert!(first(Workload::Fanout).ends_with("{\"messages\":100}"));
         let big = first(Workload::Big);
         assert!(big.contains("/page/p") && big.len() > BIG_BYTES, "{} bytes", big.len());
+        let mut script = Script::new(Workload::Big, 10, 1);
+        let bodies = [(); 2].map(|()| {
+            let mut out = vec![];
+            script.write(&mut out);
+            out.split_off(out.len() - BIG_BYTES)
+        });
+        assert_ne!(bodies[0], bodies[1], "each value is another one");
         let mut script = Script::new(Workload::Backlog, 10, 1).due_at("2030-01-01T00:00:00Z");
         let mut out = vec![];
         script.write(&mut out);
