@@ -284,3 +284,5 @@ pub const BENCH_START_MAX: Duration = Duration::from_secs(30);
 pub const BENCH_DRAIN_MAX: Duration = Duration::from_secs(600);
 /// Processors that others may use before a figure counts as disturbed.
 pub const BENCH_QUIET_CORES: f64 = 0.2;
+/// Share of processor time that a hypervisor may take before a figure counts as disturbed.
+pub const BENCH_STEAL_PERCENT: f64 = 2.0;

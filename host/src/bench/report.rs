@@ -124,7 +124,7 @@ impl Report {
         text += &table(&row::HEADER, &rows);
         text.push('\n');
         text += &self.start.text();
-        for row in &self.rows {
+        for row in self.rows.iter().chain(&self.hello) {
             text += &remarks(row);
         }
         if let Some(disk) = self.disk {
@@ -168,6 +168,9 @@ fn remarks(row: &Row) -> String {
     }
     if row.other_cores > limits::BENCH_QUIET_CORES {
         lines.push(format!("disturbed: others used {:.2} processors", row.other_cores));
+    }
+    if row.steal_percent > limits::BENCH_STEAL_PERCENT {
+        lines.push(format!("disturbed: {:.1} % of processor time stolen", row.steal_percent));
     }
     lines.iter().map(|line| format!("{name}: {line}\n")).collect()
 }
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn the_text_holds_rows_and_what_disturbed_them() {
         let mut noisy = row("hot", 64, 10.0);
-        noisy.other_cores = 1.5;
+        (noisy.other_cores, noisy.steal_percent) = (1.5, 7.0);
         noisy.note("a note".into());
         let start = Start { ready_ms: 12.3, ..Start::default() };
         let rows = vec![noisy];
@@ -233,6 +236,7 @@ mod tests {
             assert!(text.contains(expected), "{expected} in {text}");
         }
         assert!(text.contains("hot over 64: disturbed: others used 1.50 processors"), "{text}");
+        assert!(text.contains("hot over 64: disturbed: 7.0 % of processor time stolen"), "{text}");
         let json = serde_json::to_value(&report).expect("JSON");
         assert_eq!(json["rows"][0]["other_cores"], 1.5);
     }
