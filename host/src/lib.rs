@@ -28,4 +28,6 @@ pub mod ingress;
 
 pub mod server;
 
+pub mod bench;
+
 pub mod cli;

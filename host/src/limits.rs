@@ -267,3 +267,22 @@ const _: () = {
         "deploys end before clients"
     );
 };
+
+/// Most connections that `bench` drives; each is an open file.
+pub const BENCH_CONNECTIONS_MAX: usize = 512;
+/// Largest head of an answer that `bench` reads.
+pub const BENCH_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// How often `bench` looks at a server's memory, and the steps of its throughput curve.
+pub const BENCH_TICK: Duration = Duration::from_millis(100);
+/// How often `bench` asks whether a host is done.
+pub const BENCH_LOOK: Duration = Duration::from_millis(5);
+/// Longest latency that `bench` tells from longer ones.
+pub const BENCH_LATENCY_MAX: Duration = Duration::from_secs(120);
+/// Time that a server gets to be ready.
+pub const BENCH_START_MAX: Duration = Duration::from_secs(30);
+/// Time that a host gets to be done with what was queued.
+pub const BENCH_DRAIN_MAX: Duration = Duration::from_secs(600);
+/// Processors that others may use before a figure counts as disturbed.
+pub const BENCH_QUIET_CORES: f64 = 0.2;
+/// Share of processor time that a hypervisor may take before a figure counts as disturbed.
+pub const BENCH_STEAL_PERCENT: f64 = 2.0;

@@ -3,6 +3,7 @@
 
 mod apps;
 mod artifact;
+mod bench;
 mod build;
 mod client;
 mod compile;
@@ -68,8 +69,11 @@ enum Verb {
     Apps(apps::Args),
     Logs(logs::Args),
     Wit(wit::Args),
+    Bench(bench::Args),
     #[command(hide = true)]
     CompileComponent(compile::Args),
+    #[command(hide = true)]
+    BenchHello(bench::HelloArgs),
 }
 
 /// A mistake in what was typed that clap cannot see; ends with exit code 2.
@@ -114,6 +118,8 @@ impl Verb {
             Self::New(args) => new::run(&args, out),
             Self::Wit(args) => wit::run(&args, out),
             Self::CompileComponent(args) => compile::run(&args),
+            Self::Bench(args) => block_on(bench::run(&args, out)),
+            Self::BenchHello(args) => block_on(bench::hello(&args)),
             Self::Build(args) => block_on(build::run(&args, out)),
             Self::Dev(args) => block_on(dev::run(&args, out)),
             Self::Serve(args) => block_on(serve::run(&args, out)),

@@ -25,6 +25,11 @@ impl Output {
         Self { json, captured: None }
     }
 
+    /// True when a person reads it.
+    pub(super) fn is_for_people(&self) -> bool {
+        !self.json
+    }
+
     /// The document for programs, or what `people` makes of it.
     pub(super) fn document(
         &self,
