@@ -229,10 +229,11 @@ impl Core {
         for entity in self.mailboxes.wake(now_ms) {
             self.dispatch(&entity);
         }
-        for _ in 0..self.stalled.len() {
-            if let Some(entity) = self.stalled.pop_front() {
-                self.dispatch(&entity);
-            }
+        // A step happens after every call, so it must not look at more of them than it can start.
+        while self.can_run()
+            && let Some(entity) = self.stalled.pop_front()
+        {
+            self.dispatch(&entity);
         }
         if let Some((position, batch)) = self.commit.seal() {
             let trim = self.checkpointed;
@@ -357,10 +358,7 @@ impl Core {
         if self.open().is_err() {
             return;
         }
-        if self.running >= limits::EXECUTOR_QUEUE_MAX
-            || self.commit.full()
-            || self.view.bytes() >= limits::VIEW_BYTES_MAX
-        {
+        if !self.can_run() {
             self.stalled.push_back(entity.clone());
             return;
         }
@@ -370,6 +368,12 @@ impl Core {
         }
         let (message, attempt) = (entry.message.clone(), entry.attempts + 1);
         self.run(Work::Command(entry), message, attempt);
+    }
+
+    fn can_run(&self) -> bool {
+        self.running < limits::EXECUTOR_QUEUE_MAX
+            && !self.commit.full()
+            && self.view.bytes() < limits::VIEW_BYTES_MAX
     }
 
     /// Hands a guest call to the executor.
