@@ -174,29 +174,13 @@ impl Core {
                 self.commit.reply(outcome.cause, answer, reply);
             }
             Ok(None) if self.ledger.dead.contains_key(&id) => {
-                let failure = Failure {
-                    code: "parked".into(),
-                    message: format!("{id} was given up on and is a dead letter"),
-                    details: None,
-                    retryable: false,
-                };
-                let result = CallResult::Failed(CallFailure::Error(failure));
-                let answer =
-                    Answer { id, result, version: 0, replayed: true, expires_ms: known.expires_ms };
-                self.commit.reply(self.commit.applied(), answer, reply);
+                let why = format!("{id} was given up on and is a dead letter");
+                self.commit.reply(self.commit.applied(), known.spent("parked", why), reply);
             }
             Ok(None) if self.ledger.place(id).is_some() => self.wait_for(id, Waiter::Answer(reply)),
             Ok(None) => {
-                let failure = Failure {
-                    code: "cancelled".into(),
-                    message: format!("{id} was cancelled; use another Idempotency-Key"),
-                    details: None,
-                    retryable: false,
-                };
-                let result = CallResult::Failed(CallFailure::Error(failure));
-                let answer =
-                    Answer { id, result, version: 0, replayed: true, expires_ms: known.expires_ms };
-                self.commit.reply(self.commit.applied(), answer, reply);
+                let why = format!("{id} was cancelled; use another Idempotency-Key");
+                self.commit.reply(self.commit.applied(), known.spent("cancelled", why), reply);
             }
         }
     }
@@ -215,6 +199,15 @@ struct Known {
     expires_ms: Option<u64>,
     /// A call that has not ended; nothing of it is kept yet.
     in_flight: bool,
+}
+
+impl Known {
+    /// The answer when the message will never have one.
+    fn spent(&self, code: &str, message: String) -> Answer {
+        let failure = Failure { code: code.into(), message, details: None, retryable: false };
+        let result = CallResult::Failed(CallFailure::Error(failure));
+        Answer { id: self.id, result, version: 0, replayed: true, expires_ms: self.expires_ms }
+    }
 }
 
 /// A kept outcome as an answer.
