@@ -86,6 +86,8 @@ fn rejected(failure: Failure) -> Problem {
 }
 
 fn failed(failure: CallFailure) -> Problem {
+    // A failure says itself whether another attempt could help; for the others it could.
+    let helps = !matches!(&failure, CallFailure::Error(failure) if !failure.retryable);
     let problem = match failure {
         CallFailure::Error(failure) => from_handler(StatusCode::INTERNAL_SERVER_ERROR, failure),
         CallFailure::NoHandler(what) => Problem::not_found("unknown_handler", what),
@@ -102,7 +104,8 @@ fn failed(failure: CallFailure) -> Problem {
             Problem::new(status, code, trap.to_string())
         }
     };
-    problem.source(Source::Handler).retryable()
+    let problem = problem.source(Source::Handler);
+    if helps { problem.retryable() } else { problem }
 }
 
 fn from_handler(status: StatusCode, failure: Failure) -> Problem {
@@ -185,6 +188,7 @@ mod tests {
     #[tokio::test]
     async fn outcomes_of_handlers_have_their_status_and_code() {
         let trap = |trap| CallResult::Failed(CallFailure::Trap(trap));
+        let passing = Failure { retryable: true, ..failure("error", None) };
         for (result, status, code, retryable) in [
             (
                 CallResult::Rejected(failure("insufficient_funds", None)),
@@ -193,7 +197,8 @@ mod tests {
                 false,
             ),
             (CallResult::Rejected(failure("invalid_input", None)), 400, "invalid_input", false),
-            (CallResult::Failed(CallFailure::Error(failure("error", None))), 500, "error", true),
+            (CallResult::Failed(CallFailure::Error(passing)), 500, "error", true),
+            (CallResult::Failed(CallFailure::Error(failure("parked", None))), 500, "parked", false),
             (
                 CallResult::Failed(CallFailure::NoHandler("gone".into())),
                 404,
