@@ -36,7 +36,9 @@ impl Cache {
         let mut hasher = StableHasher(blake3::Hasher::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = hasher.0.finalize().to_hex()[..16].to_owned();
-        Ok(Self { dir: dir.into(), key, compatibility })
+        let cache = Self { dir: dir.into(), key, compatibility };
+        cache.prune().with_context(at)?;
+        Ok(cache)
     }
 
     /// The compiled component, or `None` for any doubt about it.
@@ -76,6 +78,22 @@ impl Cache {
             tracing::warn!(%name, %error, "cannot keep compiled code; the next start compiles again");
         }
         Ok(component)
+    }
+
+    /// Removes what another wasmtime or other settings compiled, and what an interrupted write left: none of
+    /// it would ever load again.
+    fn prune(&self) -> std::io::Result<()> {
+        let ours = format!("-{}.cwasm", self.compatibility);
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let foreign = name.ends_with(".cwasm") && !name.ends_with(&ours);
+            if foreign || name.ends_with(".tmp") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn name(&self, version: VersionId) -> String {

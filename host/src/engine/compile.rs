@@ -63,10 +63,9 @@ pub(super) fn compile_here(component: &[u8], space: Space) -> Result<Vec<u8>, Pr
 pub(super) fn child() -> anyhow::Result<()> {
     // The parent may die without the time to kill.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let limit = |max| Rlimit { current: Some(max), maximum: Some(max) };
-    rustix::process::setrlimit(Resource::As, limit(limits::COMPILE_MEMORY_BYTES_MAX))?;
-    rustix::process::setrlimit(Resource::Cpu, limit(limits::COMPILE_TIME_MAX.as_secs()))?;
-    rustix::process::setrlimit(Resource::Core, limit(0))?;
+    lower(Resource::As, limits::COMPILE_MEMORY_BYTES_MAX)?;
+    lower(Resource::Cpu, limits::COMPILE_TIME_MAX.as_secs())?;
+    lower(Resource::Core, 0)?;
 
     let mut input = Vec::new();
     let most = limits::COMPONENT_BYTES_MAX as u64 + 1;
@@ -79,6 +78,13 @@ pub(super) fn child() -> anyhow::Result<()> {
         error => error.into(),
     })?;
     std::io::stdout().lock().write_all(&code).context("writing")
+}
+
+/// Limits this process for good. Never raises: the operator's limit may be lower, and raising it would fail.
+fn lower(resource: Resource, max: u64) -> std::io::Result<()> {
+    let max = rustix::process::getrlimit(resource).maximum.map_or(max, |hard| hard.min(max));
+    let limit = Rlimit { current: Some(max), maximum: Some(max) };
+    Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
 /// Sends the component and takes the code and the child's message; `None` when the time is up.

@@ -100,6 +100,31 @@ fn tick(engine: &EngineWeak, shared: &Shared, woken: &Receiver<()>) {
 mod tests {
     use super::*;
 
+    /// A call that comes while the thread sleeps must wake it, or its deadline would never come.
+    #[test]
+    fn an_idle_ticker_parks_and_a_call_wakes_it() {
+        let mut config = wasmtime::Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config).expect("engine");
+        let ticker = Ticker::start(&engine).expect("ticker");
+        let wat = "(module (func (export \"loop\") (loop (br 0))))";
+        let module = wasmtime::Module::new(&engine, wat::parse_str(wat).expect("wat"));
+        let module = module.expect("module");
+        let pause = crossbeam_channel::never::<()>();
+        for _ in 0..2 {
+            while !ticker.shared.parked.load(Ordering::SeqCst) {
+                let _ = pause.recv_timeout(limits::EPOCH_TICK);
+            }
+            let mut store = wasmtime::Store::new(&engine, ());
+            store.set_epoch_deadline(Ticker::ticks(Duration::from_millis(20)));
+            let instance = wasmtime::Instance::new(&mut store, &module, &[]).expect("instance");
+            let run = instance.get_typed_func::<(), ()>(&mut store, "loop").expect("loop");
+            let _running = ticker.run();
+            let error = run.call(&mut store, ()).expect_err("ends");
+            assert_eq!(error.downcast_ref(), Some(&wasmtime::Trap::Interrupt));
+        }
+    }
+
     #[test]
     fn a_deadline_is_never_shorter_than_said() {
         assert_eq!(Ticker::ticks(Duration::ZERO), 1);

@@ -67,6 +67,20 @@ fn a_damaged_foreign_or_renamed_file_is_a_miss() {
 }
 
 #[test]
+fn code_of_other_settings_goes_and_ours_stays() {
+    let cache = tempfile::tempdir().expect("tempdir");
+    engine(cache.path()).prepare(&component("{}")).expect("compiled");
+    let ours = compiled_file(cache.path());
+    let foreign = cache.path().join("00-0123456789abcdef.cwasm");
+    let half = cache.path().join("00-0123456789abcdef.cwasm.1.tmp");
+    for file in [&foreign, &half] {
+        fs::write(file, b"old").expect("write");
+    }
+    let _engine = engine_without_compiler(cache.path());
+    assert_eq!([ours.exists(), foreign.exists(), half.exists()], [true, false, false]);
+}
+
+#[test]
 fn the_folder_and_its_files_are_private() {
     let parent = tempfile::tempdir().expect("tempdir");
     let dir = parent.path().join("cache");

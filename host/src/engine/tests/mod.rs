@@ -3,3 +3,4 @@
 mod cache;
 mod prepare;
 mod run;
+mod wasi;
