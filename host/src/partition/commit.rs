@@ -194,7 +194,7 @@ pub(crate) fn run_journal(
 ) {
     for Append { position, batch, trim } in appends {
         let appended = journal.append(position, &record::encode(&batch), trim);
-        // The batch shares its bytes with the view; letting go first keeps the loop from copying them.
+        // The batch shares its bytes with the view; letting go first keeps the machine from copying them.
         drop(batch);
         let failed = appended.is_err();
         tell(Event::Appended(appended));

@@ -49,14 +49,14 @@ pub(crate) trait Apps: Send + Sync {
     fn settings(&self, app: &str) -> Settings;
 }
 
-/// What the threads around the loop tell it.
+/// What the threads around the machine tell it.
 pub(crate) enum Event {
     Executed(Box<Executed>),
     Appended(Result<(Receipt, Mark), JournalError>),
     Checkpointed(Result<Arc<Snapshot>, StorageError>),
 }
 
-/// What the loop is to do.
+/// What its driver is to do.
 pub(crate) enum Output {
     Release(Released),
     Run(Job),
@@ -195,7 +195,7 @@ impl Core {
         core
     }
 
-    /// Handles one event from the threads around the loop.
+    /// Handles one event from the threads around the machine.
     pub(crate) fn event(&mut self, event: Event) {
         match event {
             Event::Executed(executed) => {
@@ -246,7 +246,7 @@ impl Core {
         }
     }
 
-    /// What the loop is to do now.
+    /// What its driver is to do now.
     pub(crate) fn outputs(&mut self) -> Vec<Output> {
         self.outputs.extend(self.commit.released().map(Output::Release));
         std::mem::take(&mut self.outputs)
@@ -265,7 +265,7 @@ impl Core {
         [due, checkpoint].into_iter().flatten().min()
     }
 
-    /// True while the loop should not take further requests.
+    /// True while it should be given no further requests.
     pub(crate) fn saturated(&self) -> bool {
         self.commit.full()
     }
@@ -301,7 +301,7 @@ impl Core {
     }
 
     /// Storage failed: refuses everything that waits; what never became durable is dropped. Isolate, then
-    /// poison: the loop reopens the partition from disk.
+    /// poison: its driver reopens the partition from disk.
     pub(crate) fn poison(&mut self, why: String) {
         if self.poisoned.is_some() {
             return;

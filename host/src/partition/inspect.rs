@@ -1,5 +1,5 @@
 //! What operators and callers ask about: messages, entities, dead letters. Every answer waits until what it
-//! shows is durable. Long reads are handed out as views, to be walked outside the loop.
+//! shows is durable. Long reads are handed out as views, to be walked outside the machine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

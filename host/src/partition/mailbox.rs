@@ -19,7 +19,7 @@ pub(crate) struct Mailboxes<T> {
     slots: HashMap<EntityRef, Slot<T>>,
     /// Back-offs by when they end.
     wakes: BTreeSet<(u64, EntityRef, u64)>,
-    /// Entities that may run and were not taken yet.
+    /// Entries that wait at all entities.
     len: usize,
 }
 
