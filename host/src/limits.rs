@@ -141,8 +141,19 @@ pub const EXECUTOR_THREADS_MAX: usize = 32;
 pub const EXECUTOR_STACK_BYTES: usize = 2 * 1024 * 1024;
 /// How long a guest call may wait for a thread before another thread is added.
 pub const EXECUTOR_PATIENCE: Duration = Duration::from_millis(10);
+/// Average time of a handler's calls up to which they run on the thread that brought them.
+pub const INLINE_CALL_TIME: Duration = Duration::from_micros(200);
+/// Time that a call gets on the thread that brought it, before it starts over on an executor thread.
+pub const INLINE_DEADLINE: Duration = Duration::from_millis(5);
+/// Time after such an overrun in which the handler's calls run on executor threads only.
+pub const INLINE_DISTRUST: Duration = Duration::from_secs(10);
+/// Time that a thread spends on guest calls before it hands further ones to executor threads.
+pub const INLINE_TIME_MAX: Duration = Duration::from_micros(500);
 /// How long an added thread stays without work.
 pub const EXECUTOR_IDLE_MAX: Duration = Duration::from_secs(10);
+/// Times that a caller tries the partition's lock, a few nanoseconds each, before it leaves its request to
+/// the thread that has it.
+pub const DRIVER_SPINS: usize = 200;
 /// Requests that the partition's loop takes before it looks at other events.
 pub const INBOX_DRAIN_MAX: usize = 512;
 /// Bytes of the outcomes of calls without a key that are kept in memory.
@@ -163,7 +174,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long the outcome of a keyed call or of a send is kept.
 pub const OUTCOME_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// Outcomes of calls without a key that are kept in memory.
-pub const RECENT_OUTCOMES_MAX: usize = 100_000;
+pub const RECENT_OUTCOMES_MAX: usize = 20_000;
+/// Buckets that they are found by.
+pub const RECENT_OUTCOMES_BUCKETS: usize = 512;
 
 /// Longest `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;

@@ -134,8 +134,9 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
     };
     let engine = EngineConfig {
         cache_dir: data.join("cache"),
-        // The executor adds threads beyond `workers` while slow guests hold some up.
-        workers: limits::EXECUTOR_THREADS_MAX,
+        // The executor adds threads beyond `workers` while slow guests hold some up, and as many callers'
+        // threads as `workers` run quick guests themselves.
+        workers: limits::EXECUTOR_THREADS_MAX + workers.clamp(1, limits::EXECUTOR_THREADS_MAX),
         compiler: config.compiler.clone(),
     };
     let engine = Engine::new(engine, Arc::clone(clock)).context("the engine did not start")?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -111,6 +112,23 @@ async fn more_endless_calls_than_threads_end_and_leave_the_host_well() {
     }
     let bump = client.call("app/probe/bystander", "bump", json!({})).ok().await;
     assert_eq!(bump, 2);
+}
+
+/// A call may begin on the thread that brought it and start over on another when it takes long; what it did
+/// before never happened, not even its log lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_turns_out_long_happens_once() {
+    let host = host().await;
+    let client = host.client();
+    let noisily =
+        |rounds: u64| client.call("app/probe/n", "bump_noisily", json!({"rounds": rounds}));
+    assert_eq!(noisily(1).ok().await, 1, "quick so far, so the next one is trusted");
+    assert_eq!(noisily(100_000_000).ok().await, 2);
+    assert_eq!(noisily(1).ok().await, 3, "and no longer trusted, it runs all the same");
+    let logs = client.admin(Method::GET, "/admin/v1/apps/app/logs").ok().await;
+    let lines = logs["lines"].as_array().expect("lines");
+    let lines: Vec<_> = lines.iter().map(|line| line["line"].as_str().expect("text")).collect();
+    assert_eq!(lines, ["before", "after"].repeat(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,6 +147,11 @@ pub(crate) struct Released {
 }
 
 impl Released {
+    /// Whether more than one waits.
+    pub(crate) fn many(&self) -> bool {
+        self.replies.len() > 1
+    }
+
     /// Sends them.
     pub(crate) fn deliver(self) {
         for reply in self.replies {

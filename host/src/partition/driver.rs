@@ -1,19 +1,21 @@
 //! Drives the state machine. Driving is a role, not a thread: whoever brings a request or an event takes the
 //! lock, lets the machine take everything that is there, lets go, and performs what it returned; whoever finds
-//! it taken leaves the request for the one who has it. A call so passes three threads instead of six. The
-//! supervisor's thread drives by the clock, and reopens the partition after a failure.
+//! it taken leaves the request for the one who has it. Whoever brought a request runs its guest too, when that
+//! is expected to be quick, so that a call changes threads only to become durable. The supervisor's thread
+//! drives by the clock, and reopens the partition after a failure.
 //! Invariant: one thread at a time touches the machine, and none blocks while it does.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::core::{Apps, Core, Event, Output};
-use super::executor::{Executed, Executor, Told};
+use super::executor::{Executed, Executor, Job, Told};
 use super::{PartitionConfig, Request, checkpoint, commit, recover};
 use crate::clock::Clock;
 use crate::limits;
@@ -27,6 +29,8 @@ pub(super) struct Driver {
     inbox: (Sender<Request>, Receiver<Request>),
     executor: Executor,
     clock: Arc<dyn Clock>,
+    /// Where callers wait, if they are known to.
+    runtime: Option<tokio::runtime::Handle>,
     alarm: Alarm,
     closing: AtomicBool,
 }
@@ -41,6 +45,23 @@ struct Open {
 struct Links {
     appends: Sender<commit::Append>,
     checkpoints: Sender<checkpoint::Checkpoint>,
+}
+
+/// What a turn asks for, and who writes the files.
+struct Outputs {
+    list: Vec<Output>,
+    links: Option<Arc<Links>>,
+}
+
+/// Who drives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    /// A thread that brought a request; it may run quick guests.
+    Caller,
+    /// An executor thread.
+    Executor,
+    /// One that has files to write or a clock to watch.
+    Other,
 }
 
 /// What the machine came to.
@@ -66,6 +87,7 @@ impl Driver {
             inbox: bounded(limits::PARTITION_INBOX_MAX),
             executor,
             clock: config.clock.clone(),
+            runtime: tokio::runtime::Handle::try_current().ok(),
             alarm: Alarm::default(),
             closing: AtomicBool::new(false),
         });
@@ -73,10 +95,12 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Leaves a request for the machine and drives it if nobody else does. False when too many wait.
+    /// Leaves a request for the machine, drives it if nobody else does, and runs the guests that are ready
+    /// and quick right here. False when too many requests wait.
     pub(super) fn submit(&self, request: Request) -> bool {
         let left = self.inbox.0.try_send(request).is_ok();
-        self.catch_up();
+        let jobs = self.drive(None, Thread::Caller);
+        self.run_here(jobs);
         left
     }
 
@@ -90,13 +114,14 @@ impl Driver {
     pub(super) fn supervise(&self, config: &PartitionConfig) {
         loop {
             let (turn, outputs) = self.turn(&mut self.lock(), None);
-            self.perform(outputs, false);
+            let mut jobs = self.perform(outputs, Thread::Other);
             match turn {
                 Turn::On(_) | Turn::Full => {
                     self.schedule(&turn);
-                    self.schedule(&Turn::On(self.executor.relieve()));
                     // Whoever came while this thread had the lock left a request behind.
-                    self.catch_up();
+                    jobs.extend(self.drive(None, Thread::Other));
+                    self.execute(jobs, Thread::Other);
+                    self.schedule(&Turn::On(self.executor.relieve()));
                     self.alarm.wait(&*self.clock);
                 }
                 Turn::Closed => break,
@@ -113,42 +138,44 @@ impl Driver {
     }
 
     /// Tells the machine what happened.
-    fn event(&self, event: Event, executor_thread: bool) {
-        let (turn, outputs) = self.turn(&mut self.lock(), Some(event));
-        self.perform(outputs, executor_thread);
-        self.schedule(&turn);
-        self.catch_up();
+    fn event(&self, event: Event, thread: Thread) {
+        let jobs = self.drive(Some(event), thread);
+        self.execute(jobs, thread);
     }
 
-    /// Lets the machine take what was left for it, unless another thread is at it: that one looks again after.
-    fn catch_up(&self) {
+    /// Tells the machine what happened and lets it take what was left for it, unless another thread is at it:
+    /// that one looks again after. Returns the guest calls that are ready.
+    fn drive(&self, event: Option<Event>, thread: Thread) -> Vec<Job> {
+        let mut jobs = vec![];
+        let mut event = event;
         loop {
-            // With the fence of whoever left a request or let go of the lock: one of the two sees the other.
-            fence(Ordering::SeqCst);
-            if self.inbox.1.is_empty() {
-                return;
-            }
-            let (turn, outputs) = match self.open.try_lock() {
-                Ok(mut open) => self.turn(&mut open, None),
-                Err(std::sync::TryLockError::Poisoned(open)) => {
-                    self.turn(&mut open.into_inner(), None)
+            let (turn, outputs) = if event.is_some() {
+                self.turn(&mut self.lock(), event.take())
+            } else {
+                // With the fence of whoever left a request or let go of the lock: one of the two sees the other.
+                fence(Ordering::SeqCst);
+                if self.inbox.1.is_empty() {
+                    return jobs;
                 }
-                Err(std::sync::TryLockError::WouldBlock) => return,
+                match self.try_lock(thread) {
+                    Some(mut open) => self.turn(&mut open, None),
+                    None => return jobs,
+                }
             };
-            self.perform(outputs, false);
+            jobs.extend(self.perform(outputs, thread));
             self.schedule(&turn);
             if matches!(turn, Turn::Full) {
-                return;
+                return jobs;
             }
         }
     }
 
     /// One turn of the machine: everything that is there, then what is ready.
-    fn turn(&self, open: &mut Option<Open>, event: Option<Event>) -> (Turn, Vec<Output>) {
+    fn turn(&self, open: &mut Option<Open>, event: Option<Event>) -> (Turn, Outputs) {
         let Some(Open { core, .. }) = open else {
             // Dropping a request answers it: its partition is closed.
             self.inbox.1.try_iter().for_each(drop);
-            return (Turn::On(None), vec![]);
+            return (Turn::On(None), Outputs { list: vec![], links: None });
         };
         // Isolate, then poison: a broken assertion costs this partition a reopening, not the process.
         let driven = catch_unwind(AssertUnwindSafe(|| {
@@ -179,33 +206,69 @@ impl Driver {
             (true, Some(_)) => Turn::Failed,
         };
         let links = open.as_ref().map(|open| open.links.clone());
-        if let Some(links) = links {
-            return (turn, hand_over(&links, outputs));
-        }
-        (turn, outputs)
+        (turn, Outputs { list: outputs, links })
     }
 
-    /// Does what is left to do outside the lock.
-    fn perform(&self, outputs: Vec<Output>, executor_thread: bool) {
+    /// Does what is left to do outside the lock; returns the guest calls.
+    fn perform(&self, outputs: Outputs, thread: Thread) -> Vec<Job> {
+        let Outputs { list, links } = outputs;
         let mut jobs = vec![];
         let mut released = None;
-        for output in outputs {
-            match output {
-                Output::Run(job) => jobs.push(job),
-                Output::Release(replies) => released = Some(replies),
-                Output::Append(_) | Output::Checkpoint(_) => unreachable!("handed over"),
+        for output in list {
+            match (output, &links) {
+                // Neither send waits: the machine asks for one of each at a time. The file threads end only
+                // after telling why.
+                (Output::Append(append), Some(links)) => drop(links.appends.send(append)),
+                (Output::Checkpoint(checkpoint), Some(links)) => {
+                    drop(links.checkpoints.send(checkpoint));
+                }
+                (Output::Append(_) | Output::Checkpoint(_), None) => {}
+                (Output::Run(job), _) => jobs.push(job),
+                (Output::Release(replies), _) => released = Some(replies),
             }
         }
-        if !jobs.is_empty()
-            && let Some(me) = self.me.upgrade()
-        {
-            let told: Arc<dyn Told> = me;
-            if self.executor.run(jobs, &told, executor_thread) {
-                self.alarm.arm(self.clock.monotonic() + limits::EXECUTOR_PATIENCE);
+        match (released, &self.runtime) {
+            (None, _) => {}
+            // Waking many from outside the runtime costs each a lock and maybe a system call, and the next
+            // append waits meanwhile: one is woken, and wakes the others.
+            (Some(replies), Some(runtime)) if thread == Thread::Other && replies.many() => {
+                drop(runtime.spawn(async move { replies.deliver() }));
+            }
+            (Some(replies), _) => replies.deliver(),
+        }
+        jobs
+    }
+
+    /// Runs quick guests on this thread, and what follows from them, for a while; the rest goes to executor
+    /// threads. A call changes threads only to become durable.
+    fn run_here(&self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let until = self.clock.monotonic() + limits::INLINE_TIME_MAX;
+        let mut jobs = VecDeque::from(jobs);
+        let mut rest = vec![];
+        while let Some(job) = jobs.pop_front() {
+            match self.executor.run_here(job, until) {
+                Ok(executed) => {
+                    let event = Event::Executed(Box::new(executed));
+                    jobs.extend(self.drive(Some(event), Thread::Caller));
+                }
+                Err(job) => rest.push(*job),
             }
         }
-        if let Some(replies) = released {
-            replies.deliver();
+        self.execute(rest, Thread::Caller);
+    }
+
+    /// Gives guest calls to executor threads.
+    fn execute(&self, jobs: Vec<Job>, thread: Thread) {
+        if jobs.is_empty() {
+            return;
+        }
+        let Some(me) = self.me.upgrade() else { return };
+        let told: Arc<dyn Told> = me;
+        if self.executor.run(jobs, &told, thread == Thread::Executor) {
+            self.alarm.arm(self.clock.monotonic() + limits::EXECUTOR_PATIENCE);
         }
     }
 
@@ -230,7 +293,7 @@ impl Driver {
         let tell = |me: Weak<Self>| {
             move |event| {
                 if let Some(driver) = me.upgrade() {
-                    driver.event(event, false);
+                    driver.event(event, Thread::Other);
                 }
             }
         };
@@ -275,6 +338,20 @@ impl Driver {
         }
     }
 
+    /// The lock, unless another thread has it. A caller tries for a moment: it can run the guest of its
+    /// request itself, which a thread that writes files would have to hand over.
+    fn try_lock(&self, thread: Thread) -> Option<MutexGuard<'_, Option<Open>>> {
+        let tries = if thread == Thread::Caller { limits::DRIVER_SPINS } else { 1 };
+        for _ in 0..tries {
+            match self.open.try_lock() {
+                Ok(open) => return Some(open),
+                Err(TryLockError::Poisoned(open)) => return Some(open.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,22 +359,8 @@ impl Driver {
 
 impl Told for Driver {
     fn executed(&self, executed: Executed) {
-        self.event(Event::Executed(Box::new(executed)), true);
+        self.event(Event::Executed(Box::new(executed)), Thread::Executor);
     }
-}
-
-/// Gives the file threads what is theirs. Neither send waits: the machine asks for one of each at a time.
-fn hand_over(links: &Links, outputs: Vec<Output>) -> Vec<Output> {
-    let mut left = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        // The file threads end only after telling why.
-        match output {
-            Output::Append(append) => drop(links.appends.send(append)),
-            Output::Checkpoint(checkpoint) => drop(links.checkpoints.send(checkpoint)),
-            Output::Run(_) | Output::Release(_) => left.push(output),
-        }
-    }
-    left
 }
 
 /// When the supervisor wakes. Arming is a load when it is armed for an earlier time already.

@@ -1,5 +1,5 @@
-//! The threads that run guests. Fair between apps: each app has a queue, taken from in turn, and a share of
-//! the threads. A guest that is slow holds up its own thread, not its neighbours: while calls wait longer than
+//! Where guests run: quick ones on the thread that brought the call, the others on threads of their own. Those
+//! are fair between apps: each app has a queue, taken from in turn, and a share of the threads. A guest that is slow holds up its own thread, not its neighbours: while calls wait longer than
 //! [`limits::EXECUTOR_PATIENCE`], threads are added up to a limit. Knows no journal and no mailbox.
 
 use std::collections::{HashMap, VecDeque};
@@ -62,6 +62,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Executor {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Guests of calls that run on the thread that brought them, the last used on top.
+    visitors: Mutex<Vec<engine::Worker>>,
 }
 
 struct Shared {
@@ -104,7 +106,8 @@ impl Executor {
         let queues = Mutex::default();
         let work = Condvar::new();
         let shared = Arc::new(Shared { queues, work, engine, registry, clock, base_threads });
-        let executor = Self { shared, threads: Mutex::default() };
+        let visitors = (0..base_threads).map(|_| engine::Worker::new(&shared.engine)).collect();
+        let executor = Self { shared, threads: Mutex::default(), visitors: Mutex::new(visitors) };
         for _ in 0..base_threads {
             executor.add_thread(&mut executor.shared.lock());
         }
@@ -129,6 +132,21 @@ impl Executor {
             self.shared.work.notify_one();
         }
         waits
+    }
+
+    /// Runs a call on this thread, if `until` has not come, it is expected to be quick, and not too many
+    /// threads do the same; gives it back otherwise, and also when it was not quick after all. Then it
+    /// starts over elsewhere, and nothing that it did has happened.
+    pub(crate) fn run_here(&self, job: Job, until: Duration) -> Result<Executed, Box<Job>> {
+        let now = self.shared.clock.monotonic();
+        if now >= until || !self.shared.is_quick(&job.message, now) {
+            return Err(Box::new(job));
+        }
+        let visitors = || self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut worker) = visitors().pop() else { return Err(Box::new(job)) };
+        let executed = self.shared.execute(&mut worker, job, Some(limits::INLINE_DEADLINE));
+        visitors().push(worker);
+        executed
     }
 
     /// Adds a thread when calls have waited too long. Says when to look again, if calls wait.
@@ -227,9 +245,12 @@ impl Shared {
                 queues.progress = self.clock.monotonic();
                 drop(queues);
                 let message = job.message.clone();
-                let executed = self.execute(&mut worker, job);
+                let executed = self.execute(&mut worker, job, None);
                 self.lock().ended(message.target.app());
-                told.executed(executed);
+                // Only a call with a shorter time than its own is given back.
+                if let Ok(executed) = executed {
+                    told.executed(executed);
+                }
                 queues = self.lock();
                 // One of those that wait is this thread's own.
                 if queues.idle > 0 && queues.waiting > 1 {
@@ -265,21 +286,39 @@ impl Shared {
         (guard, timeout.timed_out())
     }
 
-    fn execute(&self, worker: &mut engine::Worker, job: Job) -> Executed {
+    fn is_quick(&self, message: &Message, now: Duration) -> bool {
+        let Some(app) = self.registry.app(message.target.app()) else { return true };
+        let handler = app.contract.handler(message.target.kind(), &message.handler);
+        handler.is_none_or(|handler| handler.pace.is_quick(now))
+    }
+
+    /// Makes the call. With a `trial` time that is over before its own it is given back.
+    fn execute(
+        &self,
+        worker: &mut engine::Worker,
+        job: Job,
+        trial: Option<Duration>,
+    ) -> Result<Executed, Box<Job>> {
         let Job { work, message, attempt, now_ms, view, pending } = job;
         let cause = view.cause;
         let read_only = matches!(work, Work::Query { .. });
         let called = catch_unwind(AssertUnwindSafe(|| {
             let start = StartParts { attempt, now_ms, read_only, view, pending };
-            self.call(worker, &message, start)
+            self.call(worker, &message, start, trial)
         }));
-        let (verdict, version) = called.unwrap_or_else(|_| {
-            // Isolate: whatever panicked, this call alone failed; the instances start over.
-            *worker = engine::Worker::new(&self.engine);
-            let trap = Trap::Other("the host panicked; its log says where".into());
-            (Verdict::Failed(CallFailure::Trap(trap)), 0)
-        });
-        Executed { work, message, verdict, version, cause }
+        let (verdict, version) = match called {
+            Ok(Called::Ended(verdict, version)) => (verdict, version),
+            Ok(Called::Overran(view, pending)) => {
+                return Err(Box::new(Job { work, message, attempt, now_ms, view, pending }));
+            }
+            Err(_) => {
+                // Isolate: whatever panicked, this call alone failed; the instances start over.
+                *worker = engine::Worker::new(&self.engine);
+                let trap = Trap::Other("the host panicked; its log says where".into());
+                (Verdict::Failed(CallFailure::Trap(trap)), 0)
+            }
+        };
+        Ok(Executed { work, message, verdict, version, cause })
     }
 
     fn call(
@@ -287,20 +326,23 @@ impl Shared {
         worker: &mut engine::Worker,
         message: &Arc<Message>,
         start: StartParts,
-    ) -> (Verdict, u64) {
+        trial: Option<Duration>,
+    ) -> Called {
         let target = &message.target;
-        let no_handler = |what: String| (Verdict::Failed(CallFailure::NoHandler(what)), 0);
+        let no_handler =
+            |what: String| Called::Ended(Verdict::Failed(CallFailure::NoHandler(what)), 0);
         let Some(app) = self.registry.app(target.app()) else {
             return no_handler(format!("there is no app {:?}", target.app()));
         };
-        if app.contract.handler(target.kind(), &message.handler).is_none() {
+        let Some(handler) = app.contract.handler(target.kind(), &message.handler) else {
             let (kind, handler) = (target.kind(), &message.handler);
             return no_handler(format!("the app has no handler {handler:?} on type {kind:?}"));
-        }
+        };
+        let trial = trial.filter(|trial| *trial < app.config.deadline());
         let call = Call {
             handler: &message.handler,
             input: &message.input,
-            deadline: app.config.deadline(),
+            deadline: trial.unwrap_or(app.config.deadline()),
             memory_bytes_max: app.config.memory_bytes_max,
             isolation: app.config.isolation,
         };
@@ -314,18 +356,34 @@ impl Shared {
             view,
             pending,
         };
-        let transaction = Transaction::new(start, self.clock.clone());
+        let transaction = Transaction::new(start, self.clock.clone(), trial.is_some());
+        let began = self.clock.monotonic();
         let (outcome, io) = worker.run(&app.guest, call, Box::new(transaction));
+        let now = self.clock.monotonic();
+        handler.pace.took(now.saturating_sub(began));
         let transaction = io.into_any().downcast::<Transaction>();
         let transaction = transaction.unwrap_or_else(|_| unreachable!("it comes back as it went"));
+        if trial.is_some() && matches!(outcome, Outcome::Trapped(Trap::Deadline(_))) {
+            handler.pace.overran(now);
+            let Start { view, pending, .. } = transaction.start_over();
+            return Called::Overran(view, pending);
+        }
         match transaction.seal() {
-            Ok((draft, version)) => (verdict(outcome, draft), version),
+            Ok((draft, version)) => Called::Ended(verdict(outcome, draft), version),
             Err(error) => {
                 let trap = Trap::Fault(format!("the host failed: {error}"));
-                (Verdict::Failed(CallFailure::Trap(trap)), 0)
+                Called::Ended(Verdict::Failed(CallFailure::Trap(trap)), 0)
             }
         }
     }
+}
+
+/// What came of a call.
+enum Called {
+    /// Its end, and the entity's version before it.
+    Ended(Verdict, u64),
+    /// Its trial was over first: what it started from.
+    Overran(EntityView, Option<Arc<Pending>>),
 }
 
 struct StartParts {

@@ -54,16 +54,28 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
+    /// Log lines of a call that may yet start over on another thread; others leave at once.
+    held: Option<Vec<(LogLevel, String)>>,
 }
 
 impl Transaction {
-    pub(crate) fn new(start: Start, clock: Arc<dyn Clock>) -> Self {
+    /// Begins one; `trial` says that it may be taken back by [`Transaction::start_over`].
+    pub(crate) fn new(start: Start, clock: Arc<dyn Clock>, trial: bool) -> Self {
         let prefix = keys::entity_prefix(&start.message.target);
-        Self { start, clock, prefix, draft: Draft::default(), written_bytes: 0 }
+        let held = trial.then(Vec::new);
+        Self { start, clock, prefix, draft: Draft::default(), written_bytes: 0, held }
+    }
+
+    /// Takes it back: nothing of it happened.
+    pub(crate) fn start_over(self) -> Start {
+        self.start
     }
 
     /// Ends it: what it did, and the entity's version before it.
-    pub(crate) fn seal(self) -> Result<(Draft, u64), ReadError> {
+    pub(crate) fn seal(mut self) -> Result<(Draft, u64), ReadError> {
+        for (level, line) in self.held.take().unwrap_or_default() {
+            self.log(level, &line);
+        }
         let version = self.start.view.version(&self.prefix)?;
         Ok((self.draft, version))
     }
@@ -274,6 +286,9 @@ impl EntityIo for Transaction {
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {
+        if let Some(held) = &mut self.held {
+            return held.push((level, line.to_owned()));
+        }
         let message = &self.start.message;
         let (app, at_ms) = (&self.start.app, self.start.now_ms);
         app.logs.push(at_ms, level, &message.target, message.id, line);

@@ -7,7 +7,7 @@ use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationEr
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::breaks;
+use super::{Pace, breaks};
 use crate::ids::check_name;
 use crate::limits;
 
@@ -41,6 +41,8 @@ pub struct Handler {
     pub input: Body,
     /// What it gives.
     pub output: Body,
+    /// How long its calls take.
+    pub pace: Pace,
     /// The input's schema, compiled; none for bytes.
     validator: Option<Validator>,
 }
@@ -193,7 +195,8 @@ fn handler(value: Value) -> Result<Handler, String> {
     check_name("handler", &raw.name).map_err(|error| error.to_string())?;
     let validator = compile(&raw.input).map_err(|text| format!("input: {text}"))?;
     compile(&raw.output).map_err(|text| format!("output: {text}"))?;
-    Ok(Handler { name: raw.name, kind: raw.kind, input: raw.input, output: raw.output, validator })
+    let RawHandler { name, kind, input, output } = raw;
+    Ok(Handler { name, kind, input, output, pace: Pace::default(), validator })
 }
 
 /// References may point into the schema itself only, and patterns match in linear time: schemas come from

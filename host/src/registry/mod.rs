@@ -4,6 +4,7 @@
 mod breaks;
 mod contract;
 mod logbook;
+mod pace;
 mod store;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use anyhow::Context;
 
 pub use contract::{Body, Contract, ContractError, Entity, Handler, HandlerKind};
 pub use logbook::{LogBook, LogLine};
+pub use pace::Pace;
 
 use crate::clock::Clock;
 use crate::config::{AppConfig, BadConfig};

@@ -52,6 +52,14 @@ impl Probe {
         self.count
     }
 
+    /// Counts slowly, with a line before and one after.
+    pub fn bump_noisily(&mut self, rounds: u64) -> u64 {
+        info!("before");
+        let count = self.bump_slowly(rounds);
+        info!("after");
+        count
+    }
+
     /// What was counted.
     pub fn count(&self) -> u64 {
         self.count
