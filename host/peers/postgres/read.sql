@@ -1,0 +1,2 @@
+\set k random(1, :keys)
+SELECT count FROM counter WHERE id = :k;
