@@ -123,6 +123,8 @@ pub const EXECUTOR_QUEUE_MAX: usize = 4_096;
 pub const BATCH_TRANSACTIONS_MAX: usize = 8_192;
 /// Bytes of one journal batch above which it takes no further transaction.
 pub const BATCH_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Changed rows of one entity that are kept in a sorted vector; more are kept in a tree.
+pub const ROWS_IN_VECTOR_MAX: usize = 16;
 /// Uncheckpointed writes in memory that start a checkpoint early.
 pub const VIEW_BYTES_CHECKPOINT: usize = 64 * 1024 * 1024;
 /// Uncheckpointed writes in memory above which ingress is refused with 503 until a checkpoint ends.

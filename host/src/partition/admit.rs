@@ -43,9 +43,7 @@ impl Core {
         }
         let seq = self.ledger.next_seq();
         let call = Some(Caller { reply, idempotency });
-        let entity = message.target.clone();
-        self.mailboxes.push(&entity, Entry { seq, message, attempts: 0, call });
-        self.dispatch(&entity);
+        self.enter(Entry { seq, message, attempts: 0, call });
     }
 
     /// Queues a command durably.

@@ -12,13 +12,11 @@ use super::request::{Answered, Refusal};
 use crate::ids::Position;
 use crate::journal::{Journal, Parked, Receipt};
 use crate::limits;
-use crate::record;
-use crate::record::delta::{Batch, Delta};
+use crate::record::delta::{Delta, Encoded, Forming};
 
 /// The batch that forms, the one in flight, and who waits for them.
 pub(crate) struct Commit {
-    forming: Batch,
-    forming_bytes: usize,
+    forming: Forming,
     sealed: Position,
     in_flight: bool,
     receipt: Receipt,
@@ -35,8 +33,7 @@ impl Commit {
     /// Goes on after `receipt`, which says what the journal holds.
     pub(crate) fn new(receipt: Receipt) -> Self {
         Self {
-            forming: vec![],
-            forming_bytes: 0,
+            forming: Forming::default(),
             sealed: receipt.through(),
             in_flight: false,
             receipt,
@@ -63,8 +60,7 @@ impl Commit {
     }
 
     /// Adds a Delta to the batch that forms.
-    pub(crate) fn add(&mut self, delta: Delta) {
-        self.forming_bytes += delta.bytes();
+    pub(crate) fn add(&mut self, delta: &Delta) {
         self.transactions += 1;
         self.forming.push(delta);
     }
@@ -72,7 +68,7 @@ impl Commit {
     /// True when the batch that forms should take no more work until it is sealed.
     pub(crate) fn full(&self) -> bool {
         self.forming.len() >= limits::BATCH_TRANSACTIONS_MAX
-            || self.forming_bytes >= limits::BATCH_BYTES_MAX
+            || self.forming.bytes() >= limits::BATCH_BYTES_MAX
     }
 
     /// True when nothing forms and nothing is in flight.
@@ -86,15 +82,14 @@ impl Commit {
     }
 
     /// Takes the batch to append, when there is one and none is in flight.
-    pub(crate) fn seal(&mut self) -> Option<(Position, Batch)> {
+    pub(crate) fn seal(&mut self) -> Option<(Position, Encoded)> {
         if self.in_flight || self.forming.is_empty() {
             return None;
         }
         self.in_flight = true;
         self.appends += 1;
         self.sealed = self.sealed.next();
-        self.forming_bytes = 0;
-        Some((self.sealed, std::mem::take(&mut self.forming)))
+        Some((self.sealed, std::mem::take(&mut self.forming).finish()))
     }
 
     /// Sends `value` when the journal is durable through `cause`: with the next [`Commit::released`] if it is
@@ -187,7 +182,7 @@ impl<T: Send> Release for Reply<T> {
 /// One append to make.
 pub(crate) struct Append {
     pub(crate) position: Position,
-    pub(crate) batch: Batch,
+    pub(crate) batch: Encoded,
     pub(crate) trim: Position,
 }
 
@@ -198,9 +193,7 @@ pub(crate) fn run_journal(
     tell: &dyn Fn(Event),
 ) {
     for Append { position, batch, trim } in appends {
-        let appended = journal.append(position, &record::encode(&batch), trim);
-        // The batch shares its bytes with the view; letting go first keeps the machine from copying them.
-        drop(batch);
+        let appended = journal.append(position, batch.as_ref(), trim);
         let failed = appended.is_err();
         tell(Event::Appended(appended));
         if failed {
@@ -224,9 +217,9 @@ mod tests {
         commit.reply(Position(0), "old", to);
         commit.released().expect("one").deliver();
         assert_eq!(now.try_recv().expect("at once").expect("yes").into_inner(), "old");
-        commit.add(Delta::default());
+        commit.add(&Delta::default());
         let (first, _) = commit.seal().expect("a batch");
-        commit.add(Delta::default());
+        commit.add(&Delta::default());
         let (to, mut one) = oneshot::channel();
         commit.reply(first, 1, to);
         let (to, mut two) = oneshot::channel();

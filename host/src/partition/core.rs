@@ -21,7 +21,7 @@ use crate::config::RetryPolicy;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::{JournalError, Mark, Receipt};
 use crate::limits;
-use crate::record::delta::{Batch, Delta, Op};
+use crate::record::delta::{Batch, Delta, EntityWrites, Op};
 use crate::record::message::{Message, Origin};
 use crate::state::Snapshot;
 use crate::storage::StorageError;
@@ -325,17 +325,21 @@ impl Core {
     /// Applies a Delta to the view and to the mailboxes, and adds it to the batch that forms.
     pub(crate) fn apply(&mut self, delta: Delta) -> Position {
         let position = self.commit.next();
-        apply_delta(position, &delta, &mut self.view, &mut self.ledger);
-        for op in &delta.ops {
-            let (seq, entity) = match op {
-                Op::Enqueue { seq, .. } | Op::Unpark { seq, .. } => (*seq, self.arrived(*seq)),
-                Op::Due { mailbox_seq, .. } => (*mailbox_seq, self.arrived(*mailbox_seq)),
-                _ => continue,
-            };
-            debug_assert!(self.ledger.queued.contains_key(&seq));
-            self.dispatch(&entity);
+        // Encoded before the view takes its rows, so that nothing of it is kept twice.
+        self.commit.add(&delta);
+        let Delta { writes, ops } = delta;
+        apply_delta(position, writes, &ops, &mut self.view, &mut self.ledger);
+        for op in &ops {
+            match op {
+                Op::Enqueue { seq, .. }
+                | Op::Unpark { seq, .. }
+                | Op::Due { mailbox_seq: seq, .. } => {
+                    let entry = self.arrived(*seq);
+                    self.enter(entry);
+                }
+                _ => {}
+            }
         }
-        self.commit.add(delta);
         position
     }
 
@@ -353,6 +357,20 @@ impl Core {
         bounds.iter().find(|(_, size, max)| size >= max).map(|(what, ..)| *what)
     }
 
+    /// Starts a command if its entity is idle, or puts it into its mailbox.
+    pub(crate) fn enter(&mut self, entry: Entry) {
+        let entity = entry.message.target.clone();
+        if self.can_run() && self.open().is_ok() {
+            match self.mailboxes.start(&entity, entry) {
+                Ok(entry) => return self.begin(entry),
+                Err(entry) => self.mailboxes.push(&entity, entry),
+            }
+        } else {
+            self.mailboxes.push(&entity, entry);
+        }
+        self.dispatch(&entity);
+    }
+
     /// Starts the entity's next command if it may.
     pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
         if self.open().is_err() {
@@ -362,7 +380,12 @@ impl Core {
             self.stalled.push_back(entity.clone());
             return;
         }
-        let Some(entry) = self.mailboxes.take(entity) else { return };
+        if let Some(entry) = self.mailboxes.take(entity) {
+            self.begin(entry);
+        }
+    }
+
+    fn begin(&mut self, entry: Entry) {
         if entry.call.is_none() {
             self.running_seqs.insert(entry.seq);
         }
@@ -408,13 +431,11 @@ impl Core {
         }
     }
 
-    /// Puts a message of the mailbox table into its entity's mailbox.
-    fn arrived(&mut self, seq: u64) -> EntityRef {
+    /// A message of the mailbox table, as it goes into its entity's mailbox.
+    fn arrived(&self, seq: u64) -> Entry {
         let queued = &self.ledger.queued[&seq];
         let (message, attempts) = (queued.message.clone(), queued.attempts);
-        let entity = message.target.clone();
-        self.mailboxes.push(&entity, Entry { seq, message, attempts, call: None });
-        entity
+        Entry { seq, message, attempts, call: None }
     }
 
     /// After recovery: every queued message goes to its mailbox, in arrival order.
@@ -424,7 +445,9 @@ impl Core {
         seqs.sort_unstable();
         for &seq in &seqs {
             let not_before_ms = self.ledger.queued[&seq].not_before_ms;
-            let entity = self.arrived(seq);
+            let entry = self.arrived(seq);
+            let entity = entry.message.target.clone();
+            self.mailboxes.push(&entity, entry);
             if not_before_ms > now_ms
                 && let Some(entry) = self.mailboxes.remove(&entity, seq)
             {
@@ -489,20 +512,26 @@ impl Core {
 }
 
 /// Applies a Delta to the view, live and in recovery alike.
-pub(crate) fn apply_delta(position: Position, delta: &Delta, view: &mut View, ledger: &mut Ledger) {
-    if let Some(writes) = &delta.writes {
+fn apply_delta(
+    position: Position,
+    writes: Option<EntityWrites>,
+    ops: &[Op],
+    view: &mut View,
+    ledger: &mut Ledger,
+) {
+    if let Some(writes) = writes {
         view.write(position, writes);
     }
-    for op in &delta.ops {
+    for op in ops {
         ledger.apply(position, op, &mut view.table);
     }
     view.table.through = position;
 }
 
 /// Applies what the journal holds beyond the state file.
-pub(crate) fn replay(position: Position, batch: &Batch, view: &mut View, ledger: &mut Ledger) {
-    for delta in batch {
-        apply_delta(position, delta, view, ledger);
+pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: &mut Ledger) {
+    for Delta { writes, ops } in batch {
+        apply_delta(position, writes, &ops, view, ledger);
     }
     view.table.through = position;
 }

@@ -256,7 +256,7 @@ impl Core {
             });
         }
         if !draft.writes.is_empty() {
-            let rows = draft.writes.into_iter().collect();
+            let rows = draft.writes.into_vec();
             delta.writes = Some(EntityWrites { entity: entity.clone(), version, rows });
         }
     }

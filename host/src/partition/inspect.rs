@@ -12,7 +12,8 @@ use super::ledger::{Pending, Place};
 use super::request::{
     Answered, Cancelled, DeadLetterInfo, EntityInfo, MessageStatus, Stage, StateEntry, TimerEntry,
 };
-use super::view::{EntityView, ReadError, Rows, ScanBounds};
+use super::rows::Rows;
+use super::view::{EntityView, ReadError, ScanBounds};
 use crate::ids::{EntityRef, MessageId};
 use crate::limits;
 use crate::record::delta::{Delta, Op};
@@ -261,7 +262,7 @@ impl Portrait {
             bytes_max: limits::SCAN_BYTES_MAX,
             descending: false,
         };
-        let rows = self.view.scan(&prefix, &Rows::new(), bounds)?;
+        let rows = self.view.scan(&prefix, &Rows::default(), bounds)?;
         if version == 0 && rows.is_empty() && self.pending.is_none() && self.mailbox == 0 {
             return Ok(None);
         }

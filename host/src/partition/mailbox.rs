@@ -2,7 +2,7 @@
 //! arrival order; while a message backs off, later ones from the same sender to the same entity wait behind
 //! it, and nobody else does. Pure bookkeeping: holds no time, no storage and no replies of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 
 use crate::ids::EntityRef;
 
@@ -63,6 +63,17 @@ impl<T: Waiting> Mailboxes<T> {
         });
         let queue = behind.map_or(&mut slot.ready, |held| &mut held.entries);
         queue.insert(entry.seq(), entry);
+    }
+
+    /// Makes an entity that has nothing waiting or running busy with `entry`; gives it back when it has.
+    pub(crate) fn start(&mut self, entity: &EntityRef, entry: T) -> Result<T, T> {
+        match self.slots.entry(entity.clone()) {
+            hash_map::Entry::Occupied(_) => Err(entry),
+            hash_map::Entry::Vacant(slot) => {
+                slot.insert(Slot { busy: true, ..Slot::default() });
+                Ok(entry)
+            }
+        }
     }
 
     /// Takes the next entry of an entity that is not busy, and makes it busy.

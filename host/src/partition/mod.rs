@@ -15,6 +15,7 @@ mod mailbox;
 mod recent;
 mod recover;
 pub mod request;
+mod rows;
 mod transaction;
 mod view;
 

@@ -40,7 +40,7 @@ pub(crate) fn recover(file: StateFile, mut journal: Box<dyn Journal>) -> anyhow:
             tracing::error!(%error, position = position.0, "the journal cannot be read");
             JournalError::Damaged(position.0)
         })?;
-        replay(position, &batch, &mut view, &mut ledger);
+        replay(position, batch, &mut view, &mut ledger);
         Ok(())
     })?;
     let replayed = mark.position.0 - from.position.0;

@@ -23,7 +23,6 @@ use crate::config::RetryPolicy;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId};
 use crate::journal::{Journal, MemoryDisk, MemoryJournal};
-use crate::record;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::state::StateFile;
@@ -205,7 +204,7 @@ impl Sim {
     fn append(&mut self) {
         let Some(Append { position, batch, trim }) = self.append.take() else { return };
         let journal = self.journal.as_mut().expect("open");
-        let appended = journal.append(position, &record::encode(&batch), trim);
+        let appended = journal.append(position, batch.as_ref(), trim);
         self.note(format!("append {position:?} ok: {}", appended.is_ok()));
         self.core.event(Event::Appended(appended));
     }
@@ -223,7 +222,7 @@ impl Sim {
         if self.rng.random()
             && let (Some(append), Some(journal)) = (self.append.take(), &mut self.journal)
         {
-            drop(journal.append(append.position, &record::encode(&append.batch), append.trim));
+            drop(journal.append(append.position, append.batch.as_ref(), append.trim));
         }
         self.note("crash".into());
         self.jobs.clear();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ledger::Pending;
-use super::view::{EntityView, ReadError, Rows, ScanBounds};
+use super::rows::Rows;
+use super::view::{EntityView, ReadError, ScanBounds};
 use crate::clock::Clock;
 use crate::engine::{Due, EntityIo, Fault, LogLevel, TimerInfo};
 use crate::ids::{EntityRef, MessageId, check_name};

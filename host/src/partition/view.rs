@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::rows::Rows;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::EntityWrites;
 use crate::record::keys;
@@ -15,9 +16,6 @@ use crate::record::outcome::{Outcome, Remembered};
 use crate::record::{self, Corrupt};
 use crate::state::{Snapshot, Table};
 use crate::storage::StorageError;
-
-/// State keys and their new values, `None` when removed.
-pub(crate) type Rows = BTreeMap<Bytes, Option<Bytes>>;
 
 /// A value and the position that made it.
 #[derive(Debug, Clone)]
@@ -119,14 +117,15 @@ impl View {
     }
 
     /// Applies a transaction's state writes.
-    pub(crate) fn write(&mut self, position: Position, writes: &EntityWrites) {
-        let entity = self.table.entities.entry(writes.entity.clone()).or_default();
+    pub(crate) fn write(&mut self, position: Position, writes: EntityWrites) {
+        let entity = self.table.entities.entry(writes.entity).or_default();
         // A query that still reads the old rows keeps them; otherwise this changes them in place.
         let rows = Arc::make_mut(&mut entity.rows);
-        for (key, value) in &writes.rows {
-            self.table.bytes += 96 + key.len() + value.as_ref().map_or(0, Bytes::len);
-            if let Some(Some(old)) = rows.insert(key.clone(), value.clone()) {
-                self.table.bytes = self.table.bytes.saturating_sub(96 + key.len() + old.len());
+        for (key, value) in writes.rows {
+            let key_bytes = key.len();
+            self.table.bytes += 96 + key_bytes + value.as_ref().map_or(0, Bytes::len);
+            if let Some(Some(old)) = rows.insert(key, value) {
+                self.table.bytes = self.table.bytes.saturating_sub(96 + key_bytes + old.len());
             }
         }
         entity.version = writes.version;
@@ -279,7 +278,7 @@ impl EntityView {
         for rows in std::iter::once(writes).chain(self.overlays.iter().flatten().map(Arc::as_ref)) {
             use std::ops::Bound::{Excluded, Included, Unbounded};
             let range = (Included(bounds.start), bounds.end.map_or(Unbounded, Excluded));
-            let rows = rows.range::<[u8], _>(range);
+            let rows = rows.range(range);
             let rows = rows.map(|(key, value)| Ok((key.clone(), value.clone())));
             let rows: Source<'_> =
                 if bounds.descending { Box::new(rows.rev()) } else { Box::new(rows) };
@@ -369,7 +368,7 @@ mod tests {
             let entity = EntityRef::new("a", "t", "k\u{0}k").expect("valid");
             let prefix = keys::entity_prefix(&entity);
             let base = file.write(Mark::default(), |writer| {
-                for (key, value) in rows(&layers[3]) {
+                for (key, value) in rows(&layers[3]).into_vec() {
                     writer.put(Table::Rows, &keys::row(&prefix, &key), value.as_deref())?;
                 }
                 writer.put(Table::Rows, &keys::meta(prefix.clone()), Some(&record::encode(&7u64)))

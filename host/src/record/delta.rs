@@ -126,31 +126,82 @@ impl Delta {
     pub fn is_empty(&self) -> bool {
         self.writes.is_none() && self.ops.is_empty()
     }
-
-    /// About how many bytes it takes in the journal.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let rows = self.writes.iter().flat_map(|writes| &writes.rows);
-        let rows: usize = rows.map(|(k, v)| 16 + k.len() + v.as_ref().map_or(0, Bytes::len)).sum();
-        let ops: usize = self
-            .ops
-            .iter()
-            .map(|op| match op {
-                Op::Enqueue { message, .. } | Op::Schedule { message, .. } => message.bytes(),
-                Op::Outcome { outcome, .. } => match &outcome.ending {
-                    super::outcome::Ending::Reply(body) => 64 + body.len(),
-                    super::outcome::Ending::Rejected(why) => 128 + why.message.len(),
-                },
-                Op::Park { reason, .. } => 32 + reason.len(),
-                _ => 64,
-            })
-            .sum();
-        64 + rows + ops
-    }
 }
 
 /// What one journal append holds.
 pub type Batch = Vec<Delta>;
+
+/// A batch that is encoded Delta by Delta as it forms, so that nothing of it need be kept: the bytes are those
+/// of [`super::encode`] for a [`Batch`].
+#[derive(Debug)]
+pub struct Forming {
+    /// Room for the head, then the Deltas.
+    bytes: Vec<u8>,
+    deltas: usize,
+}
+
+/// A batch as it is appended.
+#[derive(Debug)]
+pub struct Encoded {
+    bytes: Vec<u8>,
+    /// Where the head begins.
+    from: usize,
+}
+
+/// The version byte and the longest count.
+const HEAD_BYTES: usize = 11;
+
+impl Default for Forming {
+    fn default() -> Self {
+        Self { bytes: vec![0; HEAD_BYTES], deltas: 0 }
+    }
+}
+
+impl Forming {
+    /// Adds a Delta.
+    pub fn push(&mut self, delta: &Delta) {
+        self.deltas += 1;
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = postcard::to_extend(delta, bytes)
+            .unwrap_or_else(|error| unreachable!("Deltas always encode: {error}"));
+    }
+
+    /// How many Deltas it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.deltas
+    }
+
+    /// True when it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deltas == 0
+    }
+
+    /// Bytes that it will take in the journal, less its head.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() - HEAD_BYTES
+    }
+
+    /// Puts the head before the Deltas.
+    #[must_use]
+    pub fn finish(mut self) -> Encoded {
+        let mut room = [0; HEAD_BYTES];
+        let count = postcard::to_slice(&self.deltas, &mut room)
+            .unwrap_or_else(|error| unreachable!("a count always fits: {error}"));
+        let from = HEAD_BYTES - 1 - count.len();
+        self.bytes[from] = super::FORMAT;
+        self.bytes[from + 1..HEAD_BYTES].copy_from_slice(count);
+        Encoded { bytes: self.bytes, from }
+    }
+}
+
+impl AsRef<[u8]> for Encoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[self.from..]
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -203,7 +254,12 @@ mod tests {
             let rows = rows.into_iter().map(|(k, v)| (k.into(), v.map(Bytes::from))).collect();
             let writes = Some(EntityWrites { entity, version: 3, rows });
             let batch: Batch = vec![Delta { writes, ops }, Delta::default()];
-            prop_assert_eq!(decode::<Batch>("batch", &encode(&batch)), Ok(batch));
+            let mut forming = Forming::default();
+            batch.iter().for_each(|delta| forming.push(delta));
+            prop_assert_eq!(forming.len(), batch.len());
+            let encoded = forming.finish();
+            prop_assert_eq!(encoded.as_ref(), &encode(&batch)[..]);
+            prop_assert_eq!(decode::<Batch>("batch", encoded.as_ref()), Ok(batch));
         }
     }
 }
