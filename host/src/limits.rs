@@ -145,10 +145,14 @@ pub const EXECUTOR_STACK_BYTES: usize = 2 * 1024 * 1024;
 pub const EXECUTOR_PATIENCE: Duration = Duration::from_millis(10);
 /// Average time of a handler's calls up to which they run on the thread that brought them.
 pub const INLINE_CALL_TIME: Duration = Duration::from_micros(200);
-/// Time that a call gets on the thread that brought it, before it starts over on an executor thread.
-pub const INLINE_DEADLINE: Duration = Duration::from_millis(5);
-/// Time after such an overrun in which the handler's calls run on executor threads only.
-pub const INLINE_DISTRUST: Duration = Duration::from_secs(10);
+/// Time that a call gets on the thread that brought it, before it starts over on an executor thread. Longer than
+/// a busy system keeps a thread waiting for a processor, mostly.
+pub const INLINE_DEADLINE: Duration = Duration::from_millis(20);
+/// Time after a first such overrun in which the handler's calls run on executor threads only. Each further one
+/// doubles it.
+pub const INLINE_DISTRUST_MIN: Duration = Duration::from_millis(20);
+/// The longest such time, and how long a handler must behave until its first overrun counts as first again.
+pub const INLINE_DISTRUST_MAX: Duration = Duration::from_millis(20 << 9);
 /// Time that a thread spends on guest calls before it hands further ones to executor threads.
 pub const INLINE_TIME_MAX: Duration = Duration::from_micros(500);
 /// How long an added thread stays without work.
