@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::commit::Released;
 use super::core::{Apps, Core, Event, Output};
 use super::executor::{Executed, Executor, Job, Told};
 use super::{PartitionConfig, Request, checkpoint, commit, recover};
@@ -45,6 +46,13 @@ struct Open {
 struct Links {
     appends: Sender<commit::Append>,
     checkpoints: Sender<checkpoint::Checkpoint>,
+}
+
+/// What is to be done outside the lock.
+#[derive(Default)]
+struct Ready {
+    jobs: Vec<Job>,
+    replies: Vec<Released>,
 }
 
 /// What a turn asks for, and who writes the files.
@@ -99,8 +107,8 @@ impl Driver {
     /// and quick right here. False when too many requests wait.
     pub(super) fn submit(&self, request: Request) -> bool {
         let left = self.inbox.0.try_send(request).is_ok();
-        let jobs = self.drive(None, Thread::Caller);
-        self.run_here(jobs);
+        let ready = self.drive(None, Thread::Caller);
+        self.run_here(ready);
         left
     }
 
@@ -114,13 +122,15 @@ impl Driver {
     pub(super) fn supervise(&self, config: &PartitionConfig) {
         loop {
             let (turn, outputs) = self.turn(&mut self.lock(), None);
-            let mut jobs = self.perform(outputs, Thread::Other);
+            self.schedule(&turn);
+            let mut ready = Ready::default();
+            perform(outputs, &mut ready);
+            self.hand_on(ready, Thread::Other);
             match turn {
                 Turn::On(_) | Turn::Full => {
-                    self.schedule(&turn);
                     // Whoever came while this thread had the lock left a request behind.
-                    jobs.extend(self.drive(None, Thread::Other));
-                    self.execute(jobs, Thread::Other);
+                    let ready = self.drive(None, Thread::Other);
+                    self.hand_on(ready, Thread::Other);
                     self.schedule(&Turn::On(self.executor.relieve()));
                     self.alarm.wait(&*self.clock);
                 }
@@ -139,14 +149,14 @@ impl Driver {
 
     /// Tells the machine what happened.
     fn event(&self, event: Event, thread: Thread) {
-        let jobs = self.drive(Some(event), thread);
-        self.execute(jobs, thread);
+        let ready = self.drive(Some(event), thread);
+        self.hand_on(ready, thread);
     }
 
     /// Tells the machine what happened and lets it take what was left for it, unless another thread is at it:
-    /// that one looks again after. Returns the guest calls that are ready.
-    fn drive(&self, event: Option<Event>, thread: Thread) -> Vec<Job> {
-        let mut jobs = vec![];
+    /// that one looks again after.
+    fn drive(&self, event: Option<Event>, thread: Thread) -> Ready {
+        let mut ready = Ready::default();
         let mut event = event;
         loop {
             let (turn, outputs) = if event.is_some() {
@@ -155,17 +165,17 @@ impl Driver {
                 // With the fence of whoever left a request or let go of the lock: one of the two sees the other.
                 fence(Ordering::SeqCst);
                 if self.inbox.1.is_empty() {
-                    return jobs;
+                    return ready;
                 }
                 match self.try_lock(thread) {
                     Some(mut open) => self.turn(&mut open, None),
-                    None => return jobs,
+                    None => return ready,
                 }
             };
-            jobs.extend(self.perform(outputs, thread));
+            perform(outputs, &mut ready);
             self.schedule(&turn);
             if matches!(turn, Turn::Full) {
-                return jobs;
+                return ready;
             }
         }
     }
@@ -209,55 +219,44 @@ impl Driver {
         (turn, Outputs { list: outputs, links })
     }
 
-    /// Does what is left to do outside the lock; returns the guest calls.
-    fn perform(&self, outputs: Outputs, thread: Thread) -> Vec<Job> {
-        let Outputs { list, links } = outputs;
-        let mut jobs = vec![];
-        let mut released = None;
-        for output in list {
-            match (output, &links) {
-                // Neither send waits: the machine asks for one of each at a time. The file threads end only
-                // after telling why.
-                (Output::Append(append), Some(links)) => drop(links.appends.send(append)),
-                (Output::Checkpoint(checkpoint), Some(links)) => {
-                    drop(links.checkpoints.send(checkpoint));
-                }
-                (Output::Append(_) | Output::Checkpoint(_), None) => {}
-                (Output::Run(job), _) => jobs.push(job),
-                (Output::Release(replies), _) => released = Some(replies),
-            }
-        }
-        match (released, &self.runtime) {
-            (None, _) => {}
-            // Waking many from outside the runtime costs each a lock and maybe a system call, and the next
-            // append waits meanwhile: one is woken, and wakes the others.
-            (Some(replies), Some(runtime)) if thread == Thread::Other && replies.many() => {
-                drop(runtime.spawn(async move { replies.deliver() }));
-            }
-            (Some(replies), _) => replies.deliver(),
-        }
-        jobs
-    }
-
     /// Runs quick guests on this thread, and what follows from them, for a while; the rest goes to executor
     /// threads. A call changes threads only to become durable.
-    fn run_here(&self, jobs: Vec<Job>) {
-        if jobs.is_empty() {
+    fn run_here(&self, ready: Ready) {
+        ready.replies.into_iter().for_each(Released::deliver);
+        if ready.jobs.is_empty() {
             return;
         }
         let until = self.clock.monotonic() + limits::INLINE_TIME_MAX;
-        let mut jobs = VecDeque::from(jobs);
+        let mut jobs = VecDeque::from(ready.jobs);
         let mut rest = vec![];
         while let Some(job) = jobs.pop_front() {
             match self.executor.run_here(job, until) {
                 Ok(executed) => {
                     let event = Event::Executed(Box::new(executed));
-                    jobs.extend(self.drive(Some(event), Thread::Caller));
+                    let ready = self.drive(Some(event), Thread::Caller);
+                    ready.replies.into_iter().for_each(Released::deliver);
+                    jobs.extend(ready.jobs);
                 }
                 Err(job) => rest.push(*job),
             }
         }
         self.execute(rest, Thread::Caller);
+    }
+
+    /// Delivers replies and has guests run, on other threads: where callers wait, if they are known to. Waking
+    /// many from outside the runtime costs each a lock and maybe a system call, and whoever writes files has
+    /// the next to write: one thread of the runtime is woken, and does the rest.
+    fn hand_on(&self, ready: Ready, thread: Thread) {
+        let alone = ready.jobs.is_empty() && !ready.replies.iter().any(Released::many);
+        match (&self.runtime, self.me.upgrade()) {
+            (Some(runtime), Some(me)) if thread == Thread::Other && !alone => {
+                drop(runtime.spawn(async move { me.run_here(ready) }));
+            }
+            _ => {
+                ready.replies.into_iter().for_each(Released::deliver);
+                self.execute(ready.jobs, thread);
+            }
+        }
     }
 
     /// Gives guest calls to executor threads.
@@ -360,6 +359,24 @@ impl Driver {
 impl Told for Driver {
     fn executed(&self, executed: Executed) {
         self.event(Event::Executed(Box::new(executed)), Thread::Executor);
+    }
+}
+
+/// Does what a turn asks for, but for what [`Ready`] takes.
+fn perform(outputs: Outputs, ready: &mut Ready) {
+    let Outputs { list, links } = outputs;
+    for output in list {
+        match (output, &links) {
+            // Neither send waits: the machine asks for one of each at a time. The file threads end only after
+            // telling why.
+            (Output::Append(append), Some(links)) => drop(links.appends.send(append)),
+            (Output::Checkpoint(checkpoint), Some(links)) => {
+                drop(links.checkpoints.send(checkpoint));
+            }
+            (Output::Append(_) | Output::Checkpoint(_), None) => {}
+            (Output::Run(job), _) => ready.jobs.push(job),
+            (Output::Release(replies), _) => ready.replies.push(replies),
+        }
     }
 }
 
