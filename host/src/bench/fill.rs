@@ -2,13 +2,14 @@
 //! one transaction each, from many callers in this process. Invariant: all of them have answered, and the host
 //! that made them has shut down, when this returns.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
+use serde::Serialize;
 use tempfile::TempDir;
 
 use super::host::{self, Inside};
@@ -26,31 +27,42 @@ const PARTS: u64 = 10;
 
 /// A data folder with entities in it, and no host.
 pub(super) struct Filled {
-    pub(super) folder: TempDir,
-    pub(super) entities: u64,
-    pub(super) time: Duration,
-    /// Entities made in a second, in each tenth of the filling.
-    pub(super) per_s: Vec<f64>,
+    folder: TempDir,
+    pub(super) made: Made,
+}
+
+/// How entities were made that existed before rows were measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Made {
+    /// How many.
+    pub entities: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Entities in a second, in each tenth of them.
+    pub per_s: Vec<f64>,
     /// Calls that the host refused for now, and that were made again.
-    refused: u64,
+    pub refused: u64,
+    /// Bytes of the state file then.
+    pub state_bytes: u64,
 }
 
 impl Filled {
-    pub(super) fn data(&self) -> std::path::PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
+}
 
-    /// One line about how it went.
+impl Made {
+    /// One line.
     pub(super) fn text(&self) -> String {
-        let (first, last) = (self.per_s.first(), self.per_s.last());
-        let (first, last) = (first.copied().unwrap_or(0.0), last.copied().unwrap_or(0.0));
+        let per_s: Vec<String> = self.per_s.iter().map(|&per_s| whole(per_s)).collect();
         format!(
-            "{} entities made in {:.1} s, the first tenth at {}/s and the last one at {}/s, {} asked again",
+            "{} entities made in {:.1} s (tenths at {}/s; {} calls made again); the state file had {:.0} MiB then\n",
             whole(self.entities as f64),
-            self.time.as_secs_f64(),
-            whole(first),
-            whole(last),
+            self.seconds,
+            per_s.join(", "),
             self.refused,
+            self.state_bytes as f64 / f64::from(1 << 20),
         )
     }
 }
@@ -61,7 +73,7 @@ struct Task {
     done: AtomicU64,
     refused: AtomicU64,
     entities: u64,
-    stop: Arc<std::sync::atomic::AtomicBool>,
+    stop: Arc<AtomicBool>,
 }
 
 /// Makes the counters `k0`, `k1`, … `entities` of them in a fresh folder.
@@ -95,10 +107,12 @@ pub(super) fn fill(options: &Options, watch: &dyn Watch, entities: u64) -> anyho
         host.runtime.block_on(caller)??;
     }
     ensure!(!options.stop.load(Ordering::Relaxed), "stopped");
-    let time = start.elapsed();
+    let seconds = start.elapsed().as_secs_f64();
     watch.progress(&format!("{name}: the last checkpoint"), 1.0);
     host.end()?;
-    Ok(Filled { folder, entities, time, per_s, refused: task.refused.load(Ordering::Relaxed) })
+    let refused = task.refused.load(Ordering::Relaxed);
+    let state_bytes = file_bytes(folder.path(), "state.redb")?;
+    Ok(Filled { folder, made: Made { entities, seconds, per_s, refused, state_bytes } })
 }
 
 /// One caller: takes the next number until there is none left.
@@ -174,15 +188,15 @@ mod tests {
 
     #[test]
     fn a_filling_says_whether_it_became_slower() {
-        let filled = Filled {
-            folder: tempfile::tempdir().expect("folder"),
+        let made = Made {
             entities: 10_000,
-            time: Duration::from_secs(2),
+            seconds: 2.0,
             per_s: vec![9_000.0, 5_000.0, 3_000.0],
             refused: 4,
+            state_bytes: 3 << 20,
         };
-        let text = "10 000 entities made in 2.0 s, the first tenth at 9 000/s and the last one at 3 000/s, \
-                    4 asked again";
-        assert_eq!(filled.text(), text);
+        let text = "10 000 entities made in 2.0 s (tenths at 9 000, 5 000, 3 000/s; 4 calls made again); \
+                    the state file had 3 MiB then\n";
+        assert_eq!(made.text(), text);
     }
 }

@@ -148,6 +148,10 @@ impl Meter<'_> {
         row.note(format!(
             "{messages} accepted, {queued} queued at once, drained at {per_s:.0}/s in {s:.1} s"
         ));
+        row.note(format!(
+            "{accepting:.0} MiB of memory at most while accepting, {waiting:.0} while waiting, {draining:.0} while \
+             draining"
+        ));
         row.drained_per_s = Some(per_s);
         Ok(row)
     }

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use fill::Filled;
+pub use fill::Made;
 pub use guest::GuestCalls;
 use host::{Inside, Place, Process};
 pub use machine::{Disk, hello};
@@ -137,6 +138,7 @@ pub fn run(options: &Options, watch: &dyn Watch) -> anyhow::Result<Report> {
         hello,
         disk,
         guest,
+        made: bench.filled.into_values().map(|filled| filled.made).collect(),
         shares,
         beside,
     })
@@ -231,7 +233,7 @@ impl<'a> Bench<'a> {
     fn row(&self, plan: Plan, name: String) -> anyhow::Result<(Row, Start)> {
         self.watch.progress(&name, 0.0);
         let fresh = host::folder(&self.options.folder)?;
-        let filled = self.filled.get(&plan.keys).filter(|_| plan.workload.is_filled());
+        let filled = plan.workload.is_filled().then(|| self.filled.get(&plan.keys)).flatten();
         let data = filled.map_or_else(|| fresh.path().join("data"), Filled::data);
         let (mut row, start) = match plan.workload {
             Workload::Restart => self.restarts(plan, &data, name)?,
@@ -239,11 +241,11 @@ impl<'a> Bench<'a> {
             _ => self.outside(plan, &data, name)?,
         };
         row.isolation = plan.isolation;
-        if let Some(filled) = filled {
+        if filled.is_some() {
             row.entities = Some(plan.keys);
-            row.note(filled.text());
             let bytes = fill::file_bytes(&data, "state.redb")?;
-            row.note(format!("the state file has {:.0} MiB", bytes as f64 / f64::from(1 << 20)));
+            let mib = bytes as f64 / f64::from(1 << 20);
+            row.note(format!("the state file has {mib:.0} MiB afterwards"));
             row.state_bytes = Some(bytes);
         }
         Ok((row, start))

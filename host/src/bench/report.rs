@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::fill::Made;
 use super::guest::GuestCalls;
 use super::machine::{BATCH, Disk};
 use super::row::{self, Row};
@@ -32,6 +33,8 @@ pub struct Report {
     pub disk: Option<Disk>,
     /// Guest calls by themselves.
     pub guest: Option<GuestCalls>,
+    /// How entities were made that existed before.
+    pub made: Vec<Made>,
     /// The host as a share of the limits.
     pub shares: Vec<Share>,
     /// Rows beside other rows of this run.
@@ -105,7 +108,12 @@ pub(super) fn shares(
     guest: Option<&GuestCalls>,
 ) -> Vec<Share> {
     let mut shares = Vec::new();
-    let outside = || rows.iter().filter(|row| !row.inside && row.rate_per_s > 0.0);
+    // Rows that differ in more than the load are beside other rows, not beside limits.
+    let plain = || {
+        let alike = |row: &&Row| row.entities.is_none() && row.isolation == Isolation::App;
+        rows.iter().filter(alike).filter(|row| row.rate_per_s > 0.0)
+    };
+    let outside = || plain().filter(|row| !row.inside);
     for bare in hello {
         for row in outside().filter(|row| row.connections == bare.connections) {
             let what = format!("{}: rate, of bare hyper", over(row));
@@ -117,7 +125,7 @@ pub(super) fn shares(
         let what = format!("{}: p50, in fdatasyncs of 4 KiB", over(row));
         shares.push(Share::new(what, row.p50_ms, disk.sync_p50_ms, true));
     }
-    let written = || rows.iter().filter(|row| row.syncs_per_s > 0.0 && row.connections >= BATCH);
+    let written = || plain().filter(|row| row.syncs_per_s > 0.0 && row.connections >= BATCH);
     for (what, limit) in [("the journal", disk.journal_per_s), ("redb alone", disk.redb_per_s)] {
         for row in written() {
             let what = format!("{}: tx/s, of {what}", over(row));
@@ -126,13 +134,9 @@ pub(super) fn shares(
     }
     let Some(guest) = guest else { return shares };
     // One guest call each, so that like is compared with like.
-    for row in written().filter(|row| ["add", "hot", "entities"].contains(&row.workload.as_str())) {
-        let (what, limit) = match row.isolation {
-            Isolation::App => ("warm", guest.add_per_s),
-            Isolation::Invocation => ("fresh", guest.fresh_add_per_s),
-        };
-        let what = format!("{}: rate, of {what} guest calls on one thread", over(row));
-        shares.push(Share::new(what, row.rate_per_s, limit, false));
+    for row in written().filter(|row| ["add", "hot"].contains(&row.workload.as_str())) {
+        let what = format!("{}: rate, of warm guest calls on one thread", over(row));
+        shares.push(Share::new(what, row.rate_per_s, guest.add_per_s, false));
     }
     shares
 }
@@ -189,6 +193,7 @@ impl Report {
         text += &table(&row::HEADER, &rows);
         text.push('\n');
         text += &self.start.text();
+        text.extend(self.made.iter().map(Made::text));
         for row in self.rows.iter().chain(&self.hello) {
             text += &remarks(row);
         }
