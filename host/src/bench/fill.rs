@@ -103,6 +103,10 @@ pub(super) fn fill(options: &Options, watch: &dyn Watch, entities: u64) -> anyho
             part_from = (at, done);
         }
     }
+    let rest = entities - part_from.1;
+    if rest * PARTS * 2 >= entities {
+        per_s.push(rest as f64 / (start.elapsed() - part_from.0).as_secs_f64());
+    }
     for caller in callers {
         host.runtime.block_on(caller)??;
     }

@@ -1,6 +1,6 @@
-//! Starts: of a host that was killed under load over many entities, and of one over an empty folder. The kill comes
-//! just before a checkpoint would end, when the journal holds the most that no checkpoint does. It ends the process
-//! and not the machine, so the page cache is warm. Invariant: a start counts until an answer that is durable.
+//! Starts of a host that was killed under load over many entities. The kill comes just before a checkpoint would end,
+//! when the journal holds the most that no checkpoint does. It ends the process and not the machine, so the page
+//! cache is warm. Invariant: a start counts until an answer that is durable.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use super::workload::{Script, Workload};
 use super::{Options, Watch, ms, now, wire};
 use crate::engine::Isolation;
 use crate::limits;
+
+/// Of the most that was in no checkpoint while a host was loaded, how much there must be when it is killed.
+const WORST_PART: f64 = 0.9;
 
 /// What one start took.
 #[derive(Debug, Clone, Copy)]
@@ -109,30 +112,25 @@ impl Restarts<'_> {
         Ok(gauges)
     }
 
-    /// Waits for the time of a measurement, and then for the worst moment to be killed.
+    /// Waits for the time of a measurement, and then for a moment when as much is in no checkpoint as was at the
+    /// worst moment of that time: just before a checkpoint ends.
     fn loaded(&self, host: &Process, round: usize) -> anyhow::Result<()> {
-        let pause = limits::CHECKPOINT_INTERVAL;
-        let expected = self.options.measure + pause * 2;
-        let start = now();
-        let rest = |until: &dyn Fn() -> anyhow::Result<bool>| {
-            while !until()? {
-                ensure!(!self.options.stop.load(Ordering::Relaxed), "stopped");
-                let part = start.elapsed().as_secs_f64() / expected.as_secs_f64();
-                let rounds = limits::BENCH_RESTARTS as f64;
-                self.watch.progress(&self.name, (round as f64 + part.min(1.0)) / rounds);
-                std::thread::park_timeout(limits::BENCH_TICK);
+        let Options { measure, stop, .. } = self.options;
+        let patience = *measure + limits::CHECKPOINT_INTERVAL * 3;
+        let (start, mut worst) = (now(), 0);
+        loop {
+            let unmerged = host.place.gauges().context("under load")?.unmerged;
+            let at = start.elapsed();
+            if at < *measure {
+                worst = worst.max(unmerged);
+            } else if unmerged as f64 >= worst as f64 * WORST_PART || at >= patience {
+                return Ok(());
             }
-            anyhow::Ok(())
-        };
-        rest(&|| Ok(start.elapsed() >= self.options.measure))?;
-        let checkpoints = host.place.gauges()?.checkpoints;
-        let patience = now() + limits::BENCH_START_MAX;
-        rest(&|| {
-            ensure!(now() < patience, "the host writes no checkpoint");
-            Ok(host.place.gauges().context("under load")?.checkpoints > checkpoints)
-        })?;
-        // One checkpoint has just ended; the next one ends an interval later at the earliest.
-        let end = start.elapsed() + pause - limits::BENCH_TICK * 2;
-        rest(&|| Ok(start.elapsed() >= end))
+            ensure!(!stop.load(Ordering::Relaxed), "stopped");
+            let part = (at.as_secs_f64() / patience.as_secs_f64()).min(1.0);
+            let rounds = limits::BENCH_RESTARTS as f64;
+            self.watch.progress(&self.name, (round as f64 + part) / rounds);
+            std::thread::park_timeout(limits::BENCH_TICK);
+        }
     }
 }
