@@ -38,7 +38,7 @@ pub struct Made {
     pub entities: u64,
     /// How long it took.
     pub seconds: f64,
-    /// Entities in a second, in each tenth of them.
+    /// Entities in a second, in each tenth of them or more, in order.
     pub per_s: Vec<f64>,
     /// Calls that the host refused for now, and that were made again.
     pub refused: u64,
@@ -57,7 +57,8 @@ impl Made {
     pub(super) fn text(&self) -> String {
         let per_s: Vec<String> = self.per_s.iter().map(|&per_s| whole(per_s)).collect();
         format!(
-            "{} entities made in {:.1} s (tenths at {}/s; {} calls made again); the state file had {:.0} MiB then\n",
+            "{} entities made in {:.1} s (from first to last at {}/s; {} calls made again); the state file \
+             had {:.0} MiB then\n",
             whole(self.entities as f64),
             self.seconds,
             per_s.join(", "),
@@ -199,7 +200,7 @@ mod tests {
             refused: 4,
             state_bytes: 3 << 20,
         };
-        let text = "10 000 entities made in 2.0 s (tenths at 9 000, 5 000, 3 000/s; 4 calls made again); \
+        let text = "10 000 entities made in 2.0 s (from first to last at 9 000, 5 000, 3 000/s; 4 calls made again); \
                     the state file had 3 MiB then\n";
         assert_eq!(made.text(), text);
     }
