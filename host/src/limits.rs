@@ -291,6 +291,12 @@ const _: () = {
 pub const BENCH_CONNECTIONS_MAX: usize = 512;
 /// Largest head of an answer that `bench` reads.
 pub const BENCH_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Calls under way at once while `bench` fills a folder with entities.
+pub const BENCH_FILL_CALLERS: u64 = 1_024;
+/// Rows of the table that `bench` measures the storage library with.
+pub const BENCH_TABLE_ROWS: u64 = 100_000;
+/// How often one `restart` row kills and starts a host.
+pub const BENCH_RESTARTS: usize = 3;
 /// How often `bench` looks at a server's memory, and the steps of its throughput curve.
 pub const BENCH_TICK: Duration = Duration::from_millis(100);
 /// How often `bench` asks whether a host is done.

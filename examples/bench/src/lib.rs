@@ -45,6 +45,9 @@ pub struct Page {
 
 #[handlers]
 impl Page {
+    /// Nothing: what a call itself costs.
+    pub fn nothing(&self) {}
+
     /// Replaces the text and returns its length.
     pub fn put(&mut self, text: Bytes) -> Result<u64> {
         let text = String::from_utf8(text.into()).map_err(|_| Error::retryable("not UTF-8"))?;

@@ -9,13 +9,16 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::now;
 use super::wire;
 use super::workload::APP;
+use crate::engine::Isolation;
 use crate::limits;
 use crate::server::{Server, ServerConfig};
 
@@ -35,6 +38,11 @@ pub(super) struct Gauges {
     pub(super) appends: u64,
     /// Messages that wait, are scheduled, or run.
     pub(super) open: u64,
+    pub(super) checkpoints: u64,
+    /// Journal records that no checkpoint holds.
+    pub(super) unmerged: u64,
+    /// Bytes of their writes in memory.
+    pub(super) view_bytes: u64,
 }
 
 impl Place {
@@ -46,11 +54,13 @@ impl Place {
         gauges(&wire::exchange(admin, &request)?)
     }
 
-    /// Deploys the bench guest.
-    pub(super) fn deploy(&self, component: &[u8]) -> anyhow::Result<()> {
+    /// Deploys the bench guest; the same again changes nothing.
+    pub(super) fn deploy(&self, component: &[u8], isolation: Isolation) -> anyhow::Result<()> {
         let admin = self.admin.context("nothing can be deployed here")?;
         let mut request = vec![];
-        let path = format!("/admin/v1/apps/{APP}");
+        let config = json!({"isolation": isolation}).to_string();
+        let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
+        let path = format!("/admin/v1/apps/{APP}?config={config}");
         wire::request(&mut request, "PUT", &path, "content-type: application/wasm\r\n", component);
         wire::exchange(admin, &request).context("the bench guest does not deploy")?;
         Ok(())
@@ -68,6 +78,9 @@ fn gauges(status: &[u8]) -> anyhow::Result<Gauges> {
         transactions: sum("transactions"),
         appends: sum("appends"),
         open: sum("queued") + sum("scheduled") + sum("running"),
+        checkpoints: sum("checkpoints"),
+        unmerged: sum("durable") - sum("checkpointed").min(sum("durable")),
+        view_bytes: sum("view_bytes"),
     })
 }
 
@@ -93,6 +106,18 @@ impl Process {
         let mut command = Command::new(program);
         command.arg("bench-hello");
         Self::start(command)
+    }
+
+    /// Asks it to shut down and waits until it has: its last checkpoint is written then.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.place.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("the server has no process id")?, Signal::TERM)?;
+        let patience = now() + limits::BENCH_START_MAX;
+        while self.child.try_wait()?.is_none() {
+            ensure!(now() < patience, "the server does not shut down");
+            std::thread::park_timeout(limits::BENCH_LOOK);
+        }
+        Ok(())
     }
 
     fn start(mut command: Command) -> anyhow::Result<Self> {
@@ -164,6 +189,11 @@ impl Inside {
     pub(super) fn server(&self) -> anyhow::Result<&Server> {
         self.server.as_ref().context("the host in this process has ended")
     }
+
+    /// Shuts it down; its last checkpoint is written then.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        self.server.take().map_or(Ok(()), |server| self.runtime.block_on(server.shutdown()))
+    }
 }
 
 impl Drop for Inside {
@@ -200,9 +230,17 @@ mod tests {
 
     #[test]
     fn gauges_add_up_and_a_poisoned_partition_is_an_error() {
-        let one = r#"{"transactions":3,"appends":2,"queued":1,"scheduled":4,"running":1}"#;
+        let one = r#"{"transactions":3,"appends":2,"queued":1,"scheduled":4,"running":1,
+            "checkpoints":5,"durable":9,"checkpointed":7,"view_bytes":100}"#;
         let status = format!(r#"{{"partitions":[{one},{one}]}}"#);
-        let expected = Gauges { transactions: 6, appends: 4, open: 12 };
+        let expected = Gauges {
+            transactions: 6,
+            appends: 4,
+            open: 12,
+            checkpoints: 10,
+            unmerged: 4,
+            view_bytes: 200,
+        };
         assert_eq!(gauges(status.as_bytes()).expect("good"), expected);
         let error = gauges(br#"{"partitions":[{"poisoned":"disk full"}]}"#).expect_err("bad");
         assert!(error.to_string().contains("disk full"));

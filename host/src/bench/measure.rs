@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::drive::{End, Load, drive};
-use super::host::{Gauges, Inside, Place, Process};
+use super::host::{Gauges, Inside, Place};
 use super::pace::Schedule;
 use super::process::{self, Machine, Usage};
 use super::row::Row;
@@ -23,6 +23,7 @@ use crate::limits;
 /// Measures rows against one server.
 pub(super) struct Meter<'a> {
     pub(super) options: &'a Options,
+    pub(super) keys: u64,
     pub(super) watch: &'a dyn Watch,
     pub(super) place: Place,
     /// The host, when it is in this process and driven without HTTP.
@@ -58,10 +59,11 @@ impl Meter<'_> {
             self.drive(Workload::Add, connections, options.warmup, 1)?;
             self.drained()?;
         }
-        self.drive(workload, connections, options.warmup, 1)?;
+        let (warmup, measure) = self.times(workload);
+        self.drive(workload, connections, warmup, 1)?;
         self.drained()?;
         let before = self.sample()?;
-        let (mut tally, rss_mib) = self.drive(workload, connections, options.measure, 2)?;
+        let (mut tally, rss_mib) = self.drive(workload, connections, measure, 2)?;
         let driven = self.sample()?;
         self.drained()?;
         let drained = self.sample()?;
@@ -80,6 +82,19 @@ impl Meter<'_> {
             row.note(format!("{rate:.0}/s from the first accepted to the last one done"));
         }
         Ok(row)
+    }
+
+    /// Warm-up and measurement. What checkpoints cost is most of what many entities cost, so two of them fall into
+    /// that measurement.
+    fn times(&self, workload: Workload) -> (Duration, Duration) {
+        let Options { warmup, measure, .. } = *self.options;
+        match workload {
+            Workload::Entities => {
+                let pause = limits::CHECKPOINT_INTERVAL;
+                (warmup.max(pause), measure.max(pause * 2))
+            }
+            _ => (warmup, measure),
+        }
     }
 
     /// Nothing is asked of the host.
@@ -108,7 +123,7 @@ impl Meter<'_> {
         let due = now() + lead;
         let at_ms = SystemClock::new().now_ms() + lead.as_millis() as u64;
         let at = jiff::Timestamp::from_millisecond(at_ms.try_into()?)?;
-        let script = Script::new(Workload::Backlog, self.options.keys, 2).due_at(&at.to_string());
+        let script = Script::new(Workload::Backlog, self.keys, 2).due_at(&at.to_string());
         let before = self.sample()?;
         let end = End::Answers(messages);
         let (tally, accepting) =
@@ -124,9 +139,18 @@ impl Meter<'_> {
         let drained = from.elapsed();
         let mut row = self.figures(Workload::Backlog, connections, &tally, (before, accepted));
         row.rss_mib = accepting.max(waiting).max(draining);
+        if accepted.at > due {
+            row.note(
+                "disturbed: accepting took longer than thought, so some were due before".into(),
+            );
+        }
         let (per_s, s) = (messages as f64 / drained.as_secs_f64(), drained.as_secs_f64());
         row.note(format!(
             "{messages} accepted, {queued} queued at once, drained at {per_s:.0}/s in {s:.1} s"
+        ));
+        row.note(format!(
+            "{accepting:.0} MiB of memory at most while accepting, {waiting:.0} while waiting, {draining:.0} while \
+             draining"
         ));
         row.drained_per_s = Some(per_s);
         Ok(row)
@@ -141,7 +165,7 @@ impl Meter<'_> {
         round: u64,
     ) -> anyhow::Result<(Tally, f64)> {
         let seeds = round * 1_000_000..;
-        let script = |seed| Script::new(workload, self.options.keys, seed);
+        let script = |seed| Script::new(workload, self.keys, seed);
         if let Some(inside) = self.inside {
             let scripts = seeds.take(connections).map(script).collect();
             let stop = &self.options.stop;
@@ -257,7 +281,6 @@ impl Meter<'_> {
         let busy = (after.machine.busy_s - before.machine.busy_s) / time;
         // In this process host and load cannot be told apart.
         let client = if self.inside.is_some() { 0.0 } else { own };
-        let machine_s = (after.machine.total_s - before.machine.total_s).max(0.01);
         let written = after.server.write_bytes.saturating_sub(before.server.write_bytes);
         let per_s = |count: u64| count as f64 / time;
         let name =
@@ -267,24 +290,13 @@ impl Meter<'_> {
         row.offered_per_s = self.options.rate;
         row.transactions_per_s = per_s(after.gauges.transactions - before.gauges.transactions);
         row.syncs_per_s = per_s(after.gauges.appends - before.gauges.appends);
+        let checkpoints = after.gauges.checkpoints - before.gauges.checkpoints;
+        row.checkpoints_per_s = checkpoints as f64 / time;
         row.cpu_cores = server;
         row.client_cores = client;
         row.other_cores = (busy - server - client).max(0.0);
-        row.steal_percent = (after.machine.steal_s - before.machine.steal_s) / machine_s * 100.0;
+        row.steal_percent = Machine::steal_percent(before.machine, after.machine);
         row.bytes_per_call = (tally.answers > 0).then(|| written as f64 / tally.answers as f64);
         row
     }
-}
-
-/// From the start of a host over a folder that holds the deployed bench guest to its first durable answer.
-pub(super) fn first_answer(
-    program: &std::path::Path,
-    data: &std::path::Path,
-) -> anyhow::Result<Duration> {
-    let start = now();
-    let host = Process::host(program, data)?;
-    let mut request = vec![];
-    Script::new(Workload::Hot, 2, 1).write(&mut request);
-    super::wire::exchange(host.place.ingress, &request)?;
-    Ok(start.elapsed())
 }

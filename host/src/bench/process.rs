@@ -25,6 +25,14 @@ pub(super) struct Machine {
     pub(super) total_s: f64,
 }
 
+impl Machine {
+    /// Of all processor time between two moments, how much the machine's own host took.
+    pub(super) fn steal_percent(before: Self, after: Self) -> f64 {
+        let total_s = (after.total_s - before.total_s).max(1.0 / TICKS_PER_S);
+        (after.steal_s - before.steal_s) / total_s * 100.0
+    }
+}
+
 pub(super) fn usage(pid: u32) -> anyhow::Result<Usage> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let io = read(&format!("/proc/{pid}/io"))?;
@@ -113,6 +121,8 @@ mod tests {
         assert_eq!(cpu_s(stat), Some(3.0));
         let machine = times("cpu  100 0 100 500 50 20 30 200 0 0\ncpu0 1\n").expect("times");
         assert_eq!((machine.busy_s, machine.steal_s, machine.total_s), (2.5, 2.0, 10.0));
+        let later = Machine { steal_s: 3.0, total_s: 20.0, ..machine };
+        assert_eq!(Machine::steal_percent(machine, later), 10.0);
         assert_eq!(times("cpu  1 2 3"), None);
         assert_eq!(number("a: 1\nwrite_bytes: 4096\n", "write_bytes:"), Some(4096));
         let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/b /tmpx xfs rw 0 0\n";

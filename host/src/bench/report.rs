@@ -3,8 +3,11 @@
 
 use serde::Serialize;
 
-use super::machine::Disk;
+use super::fill::Made;
+use super::guest::GuestCalls;
+use super::machine::{BATCH, Disk};
 use super::row::{self, Row};
+use crate::engine::Isolation;
 use crate::limits;
 
 /// Everything that one run measured.
@@ -28,8 +31,14 @@ pub struct Report {
     pub hello: Vec<Row>,
     /// The disk.
     pub disk: Option<Disk>,
+    /// Guest calls by themselves.
+    pub guest: Option<GuestCalls>,
+    /// How entities were made that existed before.
+    pub made: Vec<Made>,
     /// The host as a share of the limits.
     pub shares: Vec<Share>,
+    /// Rows beside other rows of this run.
+    pub beside: Vec<Share>,
 }
 
 /// Medians of what a start takes.
@@ -37,6 +46,8 @@ pub struct Report {
 pub struct Start {
     /// Of a new host over an empty folder, to its ready line.
     pub ready_ms: f64,
+    /// Of the same host, to its first answer.
+    pub empty_answer_ms: f64,
     /// Deploying the bench guest, compilation included.
     pub deploy_ms: f64,
     /// Of a host that has the guest deployed, to its first durable answer.
@@ -48,8 +59,9 @@ impl Start {
     fn text(&self) -> String {
         let figures = [
             ("ready on an empty folder", self.ready_ms),
+            ("first answer there", self.empty_answer_ms),
             ("guest deployed", self.deploy_ms),
-            ("restart to first answer", self.first_answer_ms),
+            ("start with a guest and no entities to first durable answer", self.first_answer_ms),
         ];
         let measured = figures.iter().filter(|(_, ms)| *ms > 0.0);
         let parts: Vec<_> = measured.map(|(what, ms)| format!("{what} in {ms:.0} ms")).collect();
@@ -89,27 +101,84 @@ impl Share {
 }
 
 /// The host's rows as shares of what the machine can do.
-pub(super) fn shares(rows: &[Row], hello: &[Row], disk: Option<&Disk>) -> Vec<Share> {
+pub(super) fn shares(
+    rows: &[Row],
+    hello: &[Row],
+    disk: Option<&Disk>,
+    guest: Option<&GuestCalls>,
+) -> Vec<Share> {
     let mut shares = Vec::new();
-    let outside = || rows.iter().filter(|row| !row.inside && row.rate_per_s > 0.0);
+    // Rows that differ in more than the load are beside other rows, not beside limits.
+    let plain = || {
+        let alike = |row: &&Row| row.entities.is_none() && row.isolation == Isolation::App;
+        rows.iter().filter(alike).filter(|row| row.rate_per_s > 0.0)
+    };
+    let outside = || plain().filter(|row| !row.inside);
     for bare in hello {
         for row in outside().filter(|row| row.connections == bare.connections) {
-            let what = format!("{} over {}: rate, of bare hyper", row.workload, row.connections);
+            let what = format!("{}: rate, of bare hyper", over(row));
             shares.push(Share::new(what, row.rate_per_s, bare.rate_per_s, false));
         }
     }
     let Some(disk) = disk else { return shares };
     for row in outside().filter(|row| row.connections == 1 && row.syncs_per_s > 0.0) {
-        let what = format!("{} over 1: p50, in fdatasyncs of 4 KiB", row.workload);
+        let what = format!("{}: p50, in fdatasyncs of 4 KiB", over(row));
         shares.push(Share::new(what, row.p50_ms, disk.sync_p50_ms, true));
     }
-    for row in rows.iter().filter(|row| row.connections >= super::machine::JOURNAL_BATCH) {
-        if row.syncs_per_s > 0.0 {
-            let what = format!("{} over {}: tx/s, of the journal", row.name(), row.connections);
-            shares.push(Share::new(what, row.transactions_per_s, disk.journal_per_s, false));
+    let written = || plain().filter(|row| row.syncs_per_s > 0.0 && row.connections >= BATCH);
+    for (what, limit) in [("the journal", disk.journal_per_s), ("redb alone", disk.redb_per_s)] {
+        for row in written() {
+            let what = format!("{}: tx/s, of {what}", over(row));
+            shares.push(Share::new(what, row.transactions_per_s, limit, false));
+        }
+    }
+    let Some(guest) = guest else { return shares };
+    // One guest call each, so that like is compared with like.
+    for row in written().filter(|row| ["add", "hot"].contains(&row.workload.as_str())) {
+        let what = format!("{}: rate, of warm guest calls on one thread", over(row));
+        shares.push(Share::new(what, row.rate_per_s, guest.add_per_s, false));
+    }
+    shares
+}
+
+/// Rows beside the rows that they are to be compared with.
+pub(super) fn beside(rows: &[Row]) -> Vec<Share> {
+    let mut shares = Vec::new();
+    let mut compare = |row: &Row, other: &dyn Fn(&Row) -> bool, what: &str| {
+        let alike = |candidate: &&Row| {
+            candidate.connections == row.connections && candidate.inside == row.inside
+        };
+        if let Some(other) = rows.iter().filter(alike).find(|candidate| other(candidate)) {
+            let what = format!("{}: rate, {what}", over(row));
+            shares.push(Share::new(what, row.rate_per_s, other.rate_per_s, false));
+        }
+    };
+    for row in rows.iter().filter(|row| row.rate_per_s > 0.0) {
+        let same = |other: &Row| other.workload == row.workload && other.entities == row.entities;
+        if row.isolation == Isolation::Invocation {
+            let warm = |other: &Row| same(other) && other.isolation == Isolation::App;
+            compare(row, &warm, "of warm instances");
+            continue;
+        }
+        let app = |other: &Row| other.isolation == Isolation::App;
+        if row.workload == "hot" {
+            compare(row, &|other| app(other) && other.workload == "add", "of many keys");
+        }
+        let few = rows.iter().filter(|other| other.workload == row.workload);
+        let few = few.filter_map(|other| other.entities).min();
+        if row.entities > few {
+            compare(
+                row,
+                &|other| app(other) && other.workload == row.workload && other.entities == few,
+                "of the fewest entities",
+            );
         }
     }
     shares
+}
+
+fn over(row: &Row) -> String {
+    format!("{} over {}", row.name(), row.connections)
 }
 
 impl Report {
@@ -124,38 +193,69 @@ impl Report {
         text += &table(&row::HEADER, &rows);
         text.push('\n');
         text += &self.start.text();
+        text.extend(self.made.iter().map(Made::text));
         for row in self.rows.iter().chain(&self.hello) {
             text += &remarks(row);
         }
-        if let Some(disk) = self.disk {
-            text += &format!(
-                "\nfdatasync of 4 KiB: p50 {:.3} ms, p99 {:.3} ms, {}/s\n\
-                 journal alone, appends of {} transactions: p50 {:.3} ms, {} tx/s\n",
-                disk.sync_p50_ms,
-                disk.sync_p99_ms,
-                row::whole(disk.syncs_per_s),
-                super::machine::JOURNAL_BATCH,
-                disk.journal_p50_ms,
-                row::whole(disk.journal_per_s),
-            );
-        }
-        if !self.shares.is_empty() {
-            let rows: Vec<_> = self.shares.iter().map(Share::cells).collect();
+        text += &self.disk.as_ref().map(disk_text).unwrap_or_default();
+        text += &self.guest.as_ref().map(guest_text).unwrap_or_default();
+        let tables = [
+            (["ours beside the limit", "ours", "limit", "share"], &self.shares),
+            (["rows beside rows", "this", "that", "share"], &self.beside),
+        ];
+        for (head, shares) in tables.iter().filter(|(_, shares)| !shares.is_empty()) {
+            let rows: Vec<_> = shares.iter().map(Share::cells).collect();
             text.push('\n');
-            text += &table(&["ours beside the limit", "ours", "limit", "share"], &rows);
+            text += &table(head, &rows);
             text.push('\n');
         }
         text
     }
 }
 
+fn disk_text(disk: &Disk) -> String {
+    format!(
+        "\nfdatasync of 4 KiB: p50 {:.3} ms, p99 {:.3} ms, {}/s\n\
+         journal alone, appends of {BATCH} transactions: p50 {:.3} ms, {} tx/s\n\
+         redb alone, durable transactions of {BATCH} random rows of {}: p50 {:.3} ms, {} rows/s\n",
+        disk.sync_p50_ms,
+        disk.sync_p99_ms,
+        row::whole(disk.syncs_per_s),
+        disk.journal_p50_ms,
+        row::whole(disk.journal_per_s),
+        row::whole(limits::BENCH_TABLE_ROWS as f64),
+        disk.redb_p50_ms,
+        row::whole(disk.redb_per_s),
+    )
+}
+
+fn guest_text(guest: &GuestCalls) -> String {
+    let calls = [
+        ("warm and empty", guest.empty_per_s),
+        ("warm, one read and one write", guest.add_per_s),
+        ("fresh instance, one read and one write", guest.fresh_add_per_s),
+    ];
+    let line = |(what, per_s): (&str, f64)| {
+        format!(
+            "guest call, {what}: {:.2} µs, {}/s on one thread\n",
+            1e6 / per_s,
+            row::whole(per_s)
+        )
+    };
+    calls.map(line).concat()
+}
+
 /// What a row has to say beside its figures, one line each.
 fn remarks(row: &Row) -> String {
-    let name = format!("{} over {}", row.name(), row.connections);
+    let name = over(row);
     let mut lines = row.notes.clone();
-    if row.rates_per_s.len() > 1 {
+    if row.rates_per_s.len() > 1 && row.rate_per_s > 0.0 {
         let rates: Vec<_> = row.rates_per_s.iter().map(|&rate| row::whole(rate)).collect();
         lines.push(format!("runs at {}", rates.join(", ")));
+    }
+    if row.p50s_ms.len() > 1 && row.p50_ms > 0.0 {
+        let p50s: Vec<_> = row.p50s_ms.iter().map(|&ms| row::figure(ms)).collect();
+        lines.push(format!("runs with a p50 of {} ms", p50s.join(", ")));
     }
     if let Some(offered) = row.offered_per_s {
         lines.push(format!("{}/s were offered, {} never sent", row::whole(offered), row.unsent));
@@ -198,23 +298,58 @@ mod tests {
         syncs_per_s: 3_000.0,
         journal_p50_ms: 0.5,
         journal_per_s: 50_000.0,
+        redb_p50_ms: 1.0,
+        redb_per_s: 40_000.0,
     };
+
+    const GUEST: GuestCalls =
+        GuestCalls { empty_per_s: 1e6, add_per_s: 400_000.0, fresh_add_per_s: 10_000.0 };
 
     #[test]
     fn shares_compare_like_with_like() {
         let rows = [row("add", 1, 1_000.0), row("add", 64, 20_000.0)];
         let hello = [row("bare hyper", 1, 10_000.0), row("bare hyper", 64, 40_000.0)];
-        let shares = shares(&rows, &hello, Some(&DISK));
+        let shares = shares(&rows, &hello, Some(&DISK), Some(&GUEST));
         let found: Vec<_> = shares.iter().map(|s| (s.what.as_str(), s.share)).collect();
         let expected = [
             ("add over 1: rate, of bare hyper", 0.1),
             ("add over 64: rate, of bare hyper", 0.5),
             ("add over 1: p50, in fdatasyncs of 4 KiB", 0.9 / 0.3),
             ("add over 64: tx/s, of the journal", 0.4),
+            ("add over 64: tx/s, of redb alone", 0.5),
+            ("add over 64: rate, of warm guest calls on one thread", 0.05),
         ];
         assert_eq!(found, expected);
         assert_eq!(shares[1].cells()[1..], ["20 000", "40 000", "50 %"]);
         assert_eq!(shares[2].cells()[1..], ["0.90 ms", "0.30 ms", "3.0 ×"]);
+    }
+
+    #[test]
+    fn rows_stand_beside_rows_of_the_same_load() {
+        let of = |mut row: Row, entities| {
+            row.entities = Some(entities);
+            row
+        };
+        let fresh = |mut row: Row| {
+            row.isolation = Isolation::Invocation;
+            row
+        };
+        let rows = [
+            row("add", 1, 500.0),
+            row("add", 64, 1_000.0),
+            fresh(row("add", 64, 100.0)),
+            row("hot", 64, 900.0),
+            of(row("entities", 64, 800.0), 10),
+            of(row("entities", 64, 200.0), 1_000),
+        ];
+        let beside = beside(&rows);
+        let found: Vec<_> = beside.iter().map(|s| (s.what.as_str(), s.share)).collect();
+        let expected = [
+            ("add, fresh over 64: rate, of warm instances", 0.1),
+            ("hot over 64: rate, of many keys", 0.9),
+            ("entities of 1 000 over 64: rate, of the fewest entities", 0.25),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -224,13 +359,16 @@ mod tests {
         noisy.note("a note".into());
         let start = Start { ready_ms: 12.3, ..Start::default() };
         let rows = vec![noisy];
-        let report = Report { runs: 3, start, rows, disk: Some(DISK), ..Report::default() };
+        let (disk, guest) = (Some(DISK), Some(GUEST));
+        let report = Report { runs: 3, start, rows, disk, guest, ..Report::default() };
         let text = report.text(|head, rows| format!("{}|{}", head[0], rows[0][0]));
         for expected in [
             "median of 3 runs",
             "workload|hot",
             "hot over 64: a note",
             "50 000 tx/s",
+            "random rows of 100 000: p50 1.000 ms, 40 000 rows/s",
+            "guest call, warm, one read and one write: 2.50 µs, 400 000/s on one thread",
             "\nready on an empty folder in 12 ms\n",
         ] {
             assert!(text.contains(expected), "{expected} in {text}");

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::tally::Tally;
+use crate::engine::Isolation;
 use crate::limits;
 
 /// Quantiles of the latency curve.
@@ -17,6 +18,10 @@ pub struct Row {
     pub workload: String,
     /// Connections, or callers when it ran inside.
     pub connections: usize,
+    /// How many entities existed before, for a workload that wants them to.
+    pub entities: Option<u64>,
+    /// Whether warm instances served its calls.
+    pub isolation: Isolation,
     /// True when it was driven in the host's own process, without HTTP.
     pub inside: bool,
     /// The rate of an open loop; a closed loop has none.
@@ -27,6 +32,8 @@ pub struct Row {
     pub rates_per_s: Vec<f64>,
     /// Latency: median.
     pub p50_ms: f64,
+    /// The medians of all runs.
+    pub p50s_ms: Vec<f64>,
     /// Latency: 90 of 100 are faster.
     pub p90_ms: f64,
     /// Latency: 99 of 100 are faster.
@@ -49,6 +56,10 @@ pub struct Row {
     pub rss_mib: f64,
     /// Journal appends in a second, each of which is one sync; a checkpoint's syncs are not in it.
     pub syncs_per_s: f64,
+    /// Checkpoints in a second.
+    pub checkpoints_per_s: f64,
+    /// Bytes of the state file afterwards, where it is more than a few.
+    pub state_bytes: Option<u64>,
     /// Bytes that the server wrote to disk for each answer, checkpoints included.
     pub bytes_per_call: Option<f64>,
     /// Of the machine's processor time, how much its own host took.
@@ -70,9 +81,9 @@ pub struct Row {
 }
 
 /// The head of the table.
-pub(super) const HEADER: [&str; 17] = [
+pub(super) const HEADER: [&str; 18] = [
     "workload", "conns", "rate/s", "p50 ms", "p90", "p99", "p99.9", "max", "tx/s", "cpu",
-    "rss MiB", "syncs/s", "B/call", "client", "other", "steal %", "errors",
+    "rss MiB", "syncs/s", "ckpt/s", "B/call", "client", "other", "steal %", "errors",
 ];
 
 impl Row {
@@ -108,14 +119,23 @@ impl Row {
 
     /// What tells rows of one run apart.
     pub(super) fn name(&self) -> String {
-        let inside = if self.inside { " (in process)" } else { "" };
-        format!("{}{inside}", self.workload)
+        let mut name = self.workload.clone();
+        if let Some(entities) = self.entities {
+            name = format!("{name} of {}", whole(entities as f64));
+        }
+        if self.isolation == Isolation::Invocation {
+            name += ", fresh";
+        }
+        if self.inside {
+            name += " (in process)";
+        }
+        name
     }
 
     /// Its cells, under [`HEADER`].
     pub(super) fn cells(&self) -> Vec<String> {
         let asked = self.rate_per_s > 0.0;
-        let ms = |ms: f64| if asked { figure(ms) } else { "-".into() };
+        let ms = |ms: f64| if ms > 0.0 { figure(ms) } else { "-".into() };
         vec![
             self.name(),
             self.connections.to_string(),
@@ -129,6 +149,7 @@ impl Row {
             format!("{:.2}", self.cpu_cores),
             whole(self.rss_mib),
             whole(self.syncs_per_s),
+            format!("{:.2}", self.checkpoints_per_s),
             self.bytes_per_call.map_or_else(|| "-".into(), whole),
             if self.inside { "-".into() } else { format!("{:.2}", self.client_cores) },
             format!("{:.2}", self.other_cores),
@@ -139,12 +160,15 @@ impl Row {
 }
 
 /// The run with the median rate of runs of one row, and the rates of all; the lower one of two in the middle.
+/// Runs without a rate are in the order of their latencies, the slowest first.
 pub(super) fn median(mut runs: Vec<Row>) -> Option<Row> {
-    runs.sort_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
-    let rates_per_s: Vec<f64> = runs.iter().map(|run| run.rate_per_s).collect();
+    let order = |run: &Row| if run.rate_per_s > 0.0 { run.rate_per_s } else { -run.p50_ms };
+    runs.sort_by(|a, b| order(a).total_cmp(&order(b)));
+    let all = |figure: fn(&Row) -> f64| runs.iter().map(figure).collect();
+    let (rates_per_s, p50s_ms) = (all(|run| run.rate_per_s), all(|run| run.p50_ms));
     let middle = runs.len().checked_sub(1)? / 2;
     let mut row = runs.swap_remove(middle);
-    row.rates_per_s = rates_per_s;
+    (row.rates_per_s, row.p50s_ms) = (rates_per_s, p50s_ms);
     Some(row)
 }
 
@@ -193,6 +217,17 @@ mod tests {
         let row = median(vec![run(30.0, 1.0), run(10.0, 3.0)]).expect("runs");
         assert_eq!(row.rate_per_s, 10.0);
         assert_eq!(median(vec![]), None);
+        let row = median(vec![run(0.0, 5.0), run(0.0, 9.0), run(0.0, 7.0)]).expect("runs");
+        assert_eq!((row.p50_ms, row.p50s_ms), (7.0, vec![9.0, 7.0, 5.0]));
+    }
+
+    #[test]
+    fn names_tell_rows_of_one_workload_apart() {
+        let mut row = Row { workload: "entities".into(), ..Row::default() };
+        row.entities = Some(10_000_000);
+        assert_eq!(row.name(), "entities of 10 000 000");
+        (row.isolation, row.inside) = (Isolation::Invocation, true);
+        assert_eq!(row.name(), "entities of 10 000 000, fresh (in process)");
     }
 
     #[test]
@@ -209,7 +244,7 @@ mod tests {
         let cells = row.cells();
         assert_eq!(cells.len(), HEADER.len());
         assert_eq!(cells[..4], ["add", "64", "10 000", "5.00"]);
-        assert_eq!(cells[16], "1");
+        assert_eq!(cells[17], "1");
         let idle = Row::new("idle".into(), 0, &Tally::new()).cells();
         assert_eq!(idle[2..4], ["-", "-"]);
     }

@@ -21,7 +21,7 @@ const BIG_BYTES: usize = limits::STATE_VALUE_BYTES_MAX - 4 * 1024;
 /// Pages that `big` writes to.
 const BIG_KEYS: u64 = 100;
 const ZIPF_THETA: f64 = 0.99;
-const ADD_BY_ONE: &[u8] = br#"{"by":1}"#;
+pub(super) const ADD_BY_ONE: &[u8] = br#"{"by":1}"#;
 const JSON: &str = "content-type: application/json\r\n";
 
 /// What to measure.
@@ -49,11 +49,15 @@ pub enum Workload {
     Big,
     /// Many sends that are due at the same time, accepted first and drained then.
     Backlog,
+    /// Adds to keys chosen at random, all of which exist before.
+    Entities,
+    /// Starts after a kill under such adds.
+    Restart,
 }
 
 impl Workload {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("idle", Self::Idle),
         ("add", Self::Add),
         ("hot", Self::Hot),
@@ -65,6 +69,8 @@ impl Workload {
         ("fanout", Self::Fanout),
         ("big", Self::Big),
         ("backlog", Self::Backlog),
+        ("entities", Self::Entities),
+        ("restart", Self::Restart),
     ];
 
     /// True when its calls leave work behind that belongs to them: the time until that is done counts.
@@ -75,7 +81,21 @@ impl Workload {
     /// True when it can be driven without HTTP.
     #[must_use]
     pub fn runs_inside(self) -> bool {
-        matches!(self, Self::Add | Self::Hot | Self::Send | Self::Transfer)
+        matches!(self, Self::Add | Self::Hot | Self::Send | Self::Transfer | Self::Entities)
+    }
+
+    /// True when all its entities exist before it is measured.
+    pub(super) fn is_filled(self) -> bool {
+        matches!(self, Self::Entities | Self::Restart)
+    }
+
+    /// How many keys it chooses from when nobody says.
+    pub(super) fn keys(self) -> &'static [u64] {
+        match self {
+            Self::Entities => &[10_000, 10_000_000],
+            Self::Restart => &[1_000_000],
+            _ => &[10_000],
+        }
     }
 }
 
@@ -144,7 +164,12 @@ impl Script {
         let key = self.key();
         self.sent += 1;
         match self.workload {
-            Workload::Idle | Workload::Add | Workload::Hot | Workload::Zipf => {
+            Workload::Idle
+            | Workload::Add
+            | Workload::Hot
+            | Workload::Zipf
+            | Workload::Entities
+            | Workload::Restart => {
                 wire::request(out, "POST", &path("call", key, "add"), JSON, ADD_BY_ONE);
             }
             Workload::Keyed => {
@@ -183,7 +208,7 @@ impl Script {
             _ => ("add", Bytes::from_static(ADD_BY_ONE)),
         };
         Ok(Invocation {
-            entity: EntityRef::new(APP, "counter", &format!("k{key}"))?,
+            entity: EntityRef::new(APP, "counter", &key_name(key))?,
             handler: handler.into(),
             input,
             content_type: None,
@@ -205,6 +230,11 @@ impl Script {
         let to = (key + 1 + self.random.below(self.keys - 1)) % self.keys;
         format!(r#"{{"to":"k{to}","by":1}}"#)
     }
+}
+
+/// The key of counter number `key`.
+pub(super) fn key_name(key: u64) -> String {
+    format!("k{key}")
 }
 
 fn path(verb: &str, key: u64, handler: &str) -> String {

@@ -15,11 +15,12 @@ use super::output::{self, Output};
 use super::serve::Stop;
 use super::{Usage, build};
 use crate::bench::{self, Options, Report, Watch, Workload};
+use crate::engine::Isolation;
 
 /// Measure this machine's hosts: starts them, drives them, and prints what they do
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to measure: idle, add, hot, zipf, keyed, send, read, transfer, fanout, big, backlog
+    /// What to measure: idle, add, hot, zipf, keyed, send, read, transfer, fanout, big, backlog, entities, restart
     #[arg(
         long,
         value_name = "LIST",
@@ -39,9 +40,13 @@ pub(super) struct Args {
     /// Seconds before it that do not count
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     warmup: f64,
-    /// Keys to choose from
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    keys: u64,
+    /// Keys to choose from; entities and restart first make that many, and take several numbers
+    /// [default: 10000; entities 10000,10000000; restart 1000000]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    keys: Vec<u64>,
+    /// Warm instances or a fresh one for each call; both make two rows
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "app")]
+    isolation: Vec<Instances>,
     /// Messages of the backlog
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
@@ -51,10 +56,12 @@ pub(super) struct Args {
     /// Threads that drive the connections
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
-    /// Drive the router within this process instead of HTTP (add, hot, send, transfer)
+    /// Drive the router within this process instead of HTTP (add, hot, send, transfer,
+    /// entities)
     #[arg(long, conflicts_with_all = ["rate", "vs"])]
     in_process: bool,
-    /// Measure in the same run what the machine can do: bare HTTP, fdatasync, the journal alone
+    /// Measure in the same run what the machine can do: bare HTTP, fdatasync, the journal
+    /// alone, redb alone, guest calls alone
     #[arg(long, value_name = "WHAT")]
     vs: Option<Versus>,
     /// The bench guest's crate, built first
@@ -75,9 +82,26 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Instances {
+    /// Warm instances.
+    App,
+    /// A fresh instance for each call.
+    Invocation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Versus {
     /// The machine's own limits
     Limits,
+}
+
+impl From<Instances> for Isolation {
+    fn from(instances: Instances) -> Self {
+        match instances {
+            Instances::App => Self::App,
+            Instances::Invocation => Self::Invocation,
+        }
+    }
 }
 
 /// Serve nothing but a number, as a measure for HTTP itself
@@ -118,7 +142,8 @@ impl Args {
             rate: self.rate.map(|rate| positive("rate", rate)).transpose()?,
             measure: Duration::from_secs_f64(positive("seconds", self.seconds)?),
             warmup: Duration::from_secs_f64(positive("warmup", self.warmup)?),
-            keys: self.keys,
+            keys: self.keys.clone(),
+            isolations: self.isolation.iter().map(|&instances| instances.into()).collect(),
             messages: self.messages.max(1),
             threads: self.threads,
             runs: self.runs.max(1),

@@ -153,6 +153,7 @@ pub(crate) struct Core {
     frozen: Option<Arc<super::view::Memtable>>,
     checkpointing: bool,
     checkpointed: Position,
+    checkpoints: u64,
     /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
     next_checkpoint: Duration,
     closing: bool,
@@ -188,6 +189,7 @@ impl Core {
             frozen: None,
             checkpointing: false,
             checkpointed,
+            checkpoints: 0,
             closing: false,
             poisoned: None,
         };
@@ -212,6 +214,7 @@ impl Core {
             Event::Checkpointed(Ok(base)) => {
                 self.checkpointed = base.mark().position;
                 self.checkpointing = false;
+                self.checkpoints += 1;
                 self.view.thaw(base);
             }
             Event::Checkpointed(Err(error)) => self.poison(error.to_string()),
@@ -427,6 +430,7 @@ impl Core {
             running: self.running,
             transactions: self.commit.transactions,
             appends: self.commit.appends,
+            checkpoints: self.checkpoints,
             poisoned: self.poisoned.clone(),
         }
     }

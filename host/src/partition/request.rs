@@ -202,6 +202,8 @@ pub struct PartitionStatus {
     pub transactions: u64,
     /// Journal appends (one fsync each) since start.
     pub appends: u64,
+    /// Checkpoints written since start.
+    pub checkpoints: u64,
     /// Why it refuses work, when it does.
     pub poisoned: Option<String>,
 }
