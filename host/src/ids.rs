@@ -46,9 +46,11 @@ pub fn check_name(field: &'static str, name: &str) -> Result<(), BadId> {
 pub struct EntityRef(Arc<Parts>);
 
 struct Parts {
-    app: String,
-    kind: String,
-    key: String,
+    /// `app/type/key`; names hold no slash.
+    text: Box<str>,
+    /// Where the type and the key begin in it.
+    kind_at: u16,
+    key_at: u16,
     hash: u64,
 }
 
@@ -80,25 +82,32 @@ impl EntityRef {
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         let hash = u64::from_be_bytes(first);
-        Self(Arc::new(Parts { app: app.into(), kind: kind.into(), key: key.into(), hash }))
+        let mut text = String::with_capacity(app.len() + kind.len() + key.len() + 2);
+        for part in [app, "/", kind, "/", key] {
+            text.push_str(part);
+        }
+        // Names are short, so both places fit.
+        let (kind_at, key_at) = (app.len() + 1, app.len() + kind.len() + 2);
+        let (kind_at, key_at) = (kind_at as u16, key_at as u16);
+        Self(Arc::new(Parts { text: text.into_boxed_str(), kind_at, key_at, hash }))
     }
 
     /// The app's name.
     #[must_use]
     pub fn app(&self) -> &str {
-        &self.0.app
+        &self.0.text[..usize::from(self.0.kind_at) - 1]
     }
 
     /// The entity type's name.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.0.kind
+        &self.0.text[usize::from(self.0.kind_at)..usize::from(self.0.key_at) - 1]
     }
 
     /// The key.
     #[must_use]
     pub fn key(&self) -> &str {
-        &self.0.key
+        &self.0.text[usize::from(self.0.key_at)..]
     }
 
     /// The place in the hash ring, uniform over `u64` and the same on every machine and in every version.
@@ -111,10 +120,7 @@ impl EntityRef {
 impl PartialEq for EntityRef {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.hash == other.0.hash
-                && self.0.key == other.0.key
-                && self.0.kind == other.0.kind
-                && self.0.app == other.0.app)
+            || (self.0.hash == other.0.hash && self.0.text == other.0.text)
     }
 }
 
@@ -140,7 +146,7 @@ impl Ord for EntityRef {
 
 impl fmt::Display for EntityRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.app(), self.kind(), self.key())
+        f.write_str(&self.0.text)
     }
 }
 

@@ -238,6 +238,7 @@ pub const PAGE_ROWS: usize = 100;
 pub const PAGE_ROWS_MAX: usize = 1_000;
 
 const _: () = {
+    assert!(2 * (NAME_BYTES_MAX + 1) <= u16::MAX as usize, "places in an address fit 16 bits");
     assert!(BODY_BYTES_MAX < BATCH_BYTES_MAX, "one message fits a batch");
     assert!(STATE_VALUE_BYTES_MAX <= TRANSACTION_BYTES_MAX, "one value fits a transaction");
     assert!(TRANSACTION_BYTES_MAX < BATCH_BYTES_MAX, "one transaction fits a batch");

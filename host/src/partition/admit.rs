@@ -42,7 +42,7 @@ impl Core {
             self.keyed.insert(key.row.clone(), flight);
         }
         let seq = self.ledger.next_seq();
-        let call = Some(Caller { reply, idempotency });
+        let call = Some(Box::new(Caller { reply, idempotency }));
         self.enter(Entry { seq, message, attempts: 0, call });
     }
 

@@ -77,7 +77,7 @@ pub(crate) struct Entry {
     /// Failed attempts.
     pub(crate) attempts: u32,
     /// Set for a call: whoever waits for it. A message of the mailbox table has none.
-    pub(crate) call: Option<Caller>,
+    pub(crate) call: Option<Box<Caller>>,
 }
 
 /// Whoever waits for a call.
