@@ -166,10 +166,14 @@ pub const INBOX_DRAIN_MAX: usize = 512;
 pub const RECENT_OUTCOME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Pause before a partition whose storage failed is reopened.
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
-/// redb's page cache for the state file and for the journal file.
+/// redb's page cache for the state file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
-/// redb's page cache for a journal file.
-pub const JOURNAL_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a journal's first file; each next one is twice as large.
+pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+/// Bytes of a journal's files at most, unless one batch needs more.
+pub const JOURNAL_SEGMENT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Files that a journal keeps to write again, so that it need not fill new ones.
+pub const JOURNAL_SPARES_MAX: usize = 4;
 
 /// Attempts before a message is parked as a dead letter.
 pub const ATTEMPTS_MAX: u32 = 10;
@@ -240,6 +244,7 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 const _: () = {
     assert!(2 * (NAME_BYTES_MAX + 1) <= u16::MAX as usize, "places in an address fit 16 bits");
     assert!(BODY_BYTES_MAX < BATCH_BYTES_MAX, "one message fits a batch");
+    assert!(JOURNAL_SEGMENT_BYTES_MAX.is_multiple_of(4096), "segments are whole blocks");
     assert!(STATE_VALUE_BYTES_MAX <= TRANSACTION_BYTES_MAX, "one value fits a transaction");
     assert!(TRANSACTION_BYTES_MAX < BATCH_BYTES_MAX, "one transaction fits a batch");
     assert!(

@@ -86,7 +86,7 @@ fn raw(folder: &Path, time: Duration) -> anyhow::Result<Tally> {
 }
 
 fn journal(folder: &Path, time: Duration) -> anyhow::Result<Tally> {
-    let mut journal = LocalJournal::open(folder)?;
+    let mut journal = LocalJournal::open(folder, [0; 32])?;
     journal.read(Mark::default(), &mut |_, _| Ok(()))?;
     let payload = vec![7; BATCH * JOURNAL_RECORD_BYTES];
     timed(time, |n| {

@@ -1,59 +1,216 @@
-//! The journal on this machine's disk: an append-only table in a redb file of its own. One append is one redb
-//! commit, which is one sync. Commits are one-phase: redb's page checksums find a torn commit, and the chained
-//! hash of every record finds whatever those miss.
+//! The journal on this machine's disk: segments, each a file of fixed size, the newest of which is appended to.
+//! One append is one write of whole blocks and one `fdatasync`. What a checkpoint holds is trimmed segment by
+//! segment, and the file is used again. Invariant: every record before the last was synced before the next was
+//! written, so only the last one can be torn.
 
-use std::path::Path;
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase, TableDefinition};
 
+use super::segment::{self, BLOCK, Segment};
 use super::{Chain, Journal, JournalError, Mark, Receipt};
 use crate::ids::Position;
 use crate::limits;
-use crate::storage::{self, StorageError};
+use crate::storage::StorageError;
 
-const FILE: &str = "journal.redb";
-/// Position → the chain up to and with it (16 bytes), then the payload.
-const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
-const CHAIN_BYTES: usize = 16;
+/// Segments are `journal-` and their first position in 20 digits.
+const PREFIX: &str = "journal-";
+/// Files that wait to be segments again.
+const SPARE: &str = "spare-";
 
-/// A journal in a redb file.
+/// A journal in files.
+#[derive(Debug)]
 pub struct LocalJournal {
-    database: Database,
+    folder: PathBuf,
+    /// The oldest first; the last is appended to.
+    segments: VecDeque<Segment>,
+    /// Files to begin segments in, and their sizes.
+    spares: Vec<(PathBuf, u64)>,
+    /// A spare that a thread is filling, so that no append has to wait for it.
+    making: Option<JoinHandle<io::Result<(PathBuf, u64)>>>,
+    /// Chance that segments' keys are made from.
+    chance: [u8; 32],
     end: Mark,
-    /// Set by the first error: the file must be reopened.
+    buffer: Vec<u8>,
+    /// Set by the first error: the files must be reopened.
     failed: bool,
 }
 
 impl LocalJournal {
-    /// Opens the journal in `folder`, creating it when it is missing. Call [`Journal::read`] before the
-    /// first append.
+    /// Opens the journal in `folder`; the first append makes its first file. `chance` must be unpredictable
+    /// and new each time. Call [`Journal::read`] before the first append.
     ///
     /// # Errors
-    /// [`JournalError::Storage`].
-    pub fn open(folder: &Path) -> Result<Self, JournalError> {
-        let database = storage::open(&folder.join(FILE), limits::JOURNAL_CACHE_BYTES)?;
-        Ok(Self { database, end: Mark::default(), failed: false })
+    /// [`JournalError::Storage`], also for a file that is not a segment.
+    pub fn open(folder: &Path, chance: [u8; 32]) -> Result<Self, JournalError> {
+        let mut segments = vec![];
+        for entry in fs::read_dir(folder).map_err(|error| storage(folder, &error))? {
+            let path = entry.map_err(|error| storage(folder, &error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with(SPARE) {
+                // Perhaps half made, and its number may come again.
+                fs::remove_file(&path).map_err(|error| storage(&path, &error))?;
+                continue;
+            }
+            if !name.starts_with(PREFIX) {
+                continue;
+            }
+            let opened = Segment::open(&path).map_err(|error| storage(&path, &error))?;
+            let Some(segment) = opened.filter(|segment| *name == name_of(segment.first)) else {
+                let problem = "its head is damaged: it is not the segment that its name says";
+                return Err(StorageError::new(&name, problem).into());
+            };
+            segments.push(segment);
+        }
+        segments.sort_unstable_by_key(|segment| segment.first);
+        let (folder, segments) = (folder.to_owned(), segments.into());
+        Ok(Self {
+            folder,
+            segments,
+            spares: vec![],
+            making: None,
+            chance,
+            end: Mark::default(),
+            buffer: vec![],
+            failed: false,
+        })
     }
 
     fn try_append(
-        &self,
+        &mut self,
         position: Position,
         payload: &[u8],
         trim: Position,
-    ) -> Result<Chain, redb::Error> {
+    ) -> io::Result<Chain> {
         let chain = self.end.chain.link(position, payload);
-        let transaction = self.database.begin_write()?;
-        {
-            let mut records = transaction.open_table(RECORDS)?;
-            let mut record = records.insert_reserve(position.0, CHAIN_BYTES + payload.len())?;
-            record.as_mut()[..CHAIN_BYTES].copy_from_slice(&chain.0);
-            record.as_mut()[CHAIN_BYTES..].copy_from_slice(payload);
-            drop(record);
-            records.retain_in(..=trim.0, |_, _| false)?;
+        if !self.segments.back().is_some_and(|segment| segment.fits(payload.len())) {
+            self.rotate(position, payload.len())?;
         }
-        transaction.commit()?;
+        let Some(current) = self.segments.back_mut() else { unreachable!("rotated to one") };
+        current.append((position, chain), payload, &mut self.buffer)?;
+        self.trim(trim)?;
+        self.prepare()?;
         Ok(chain)
+    }
+
+    /// Has the next file made when the current one is half full.
+    fn prepare(&mut self) -> io::Result<()> {
+        let Some(current) = self.segments.back() else { return Ok(()) };
+        let size = next_size(current.size);
+        let ready = self.making.is_some() || self.spares.iter().any(|spare| spare.1 >= size);
+        if ready || current.end < current.size / 2 {
+            return Ok(());
+        }
+        let spare = self.spare(self.end.position.next());
+        let make = move || segment::make(&spare, size).map(|()| (spare, size));
+        let thread = std::thread::Builder::new().name("keystead-spare".into());
+        self.making = Some(thread.spawn(make)?);
+        Ok(())
+    }
+
+    /// Begins a segment whose first record is `position`.
+    fn rotate(&mut self, position: Position, payload: usize) -> io::Result<()> {
+        let before = self.segments.back().map_or(0, |segment| segment.size);
+        let size = next_size(before).max(BLOCK + segment::room(payload));
+        if let Some(making) = self.making.take() {
+            let made = making.join().map_err(|_| io::Error::other("filling a file panicked"))?;
+            self.spares.push(made?);
+        }
+        // Those that are too small were for the first seconds.
+        for (path, _) in self.spares.extract_if(.., |spare| spare.1 < size) {
+            fs::remove_file(path)?;
+        }
+        let spare = if let Some((spare, _)) = self.spares.pop() {
+            spare
+        } else {
+            let spare = self.spare(position);
+            segment::make(&spare, size)?;
+            spare
+        };
+        let mut key = blake3::Hasher::new_keyed(&self.chance);
+        key.update(&position.0.to_le_bytes());
+        let path = self.folder.join(name_of(position));
+        let segment = Segment::begin(&spare, &path, position, *key.finalize().as_bytes())?;
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Lets go of segments that end at or before `trim`; some files are kept for the next rotations.
+    fn trim(&mut self, trim: Position) -> io::Result<()> {
+        while self.segments.get(1).is_some_and(|next| next.first <= trim.next()) {
+            let Some(old) = self.segments.pop_front() else { break };
+            let path = self.folder.join(name_of(old.first));
+            // An oversized one was for one large batch.
+            let wanted = old.size <= limits::JOURNAL_SEGMENT_BYTES_MAX;
+            if wanted && self.spares.len() < limits::JOURNAL_SPARES_MAX {
+                let spare = self.spare(old.first);
+                fs::rename(path, &spare)?;
+                self.spares.push((spare, old.size));
+            } else {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The path of a spare; numbers keep them apart.
+    fn spare(&self, number: Position) -> PathBuf {
+        self.folder.join(format!("{SPARE}{:020}", number.0))
+    }
+
+    /// Walks all records and hands those after `from` to `each`. Returns the end and where its record begins
+    /// in the last segment, if that has one.
+    fn walk(
+        &mut self,
+        from: Mark,
+        each: &mut dyn FnMut(Position, Bytes) -> Result<(), JournalError>,
+    ) -> Result<(Mark, Option<u64>), JournalError> {
+        let Some(first) = self.segments.front().map(|segment| segment.first) else {
+            if from.position == Position(0) {
+                return Ok((from, None));
+            }
+            return Err(missing(from));
+        };
+        if first > from.position.next() {
+            return Err(gap(from.position.next(), first));
+        }
+        let (mut end, mut next, mut last) = (from, first, None);
+        for segment in &mut self.segments {
+            let name = name_of(segment.first);
+            let failed = |error: io::Error| storage(Path::new(&name), &error);
+            if segment.first != next {
+                return Err(gap(next, segment.first));
+            }
+            (segment.end, last) = (BLOCK, None);
+            while let Some(head) = segment.at(segment.end).map_err(failed)? {
+                if head.position != next {
+                    break;
+                }
+                if next > from.position {
+                    let payload = segment.payload(segment.end, head).map_err(failed)?;
+                    if end.chain.link(next, &payload) != head.chain {
+                        break;
+                    }
+                    end = Mark { position: next, chain: head.chain };
+                    each(next, payload.into())?;
+                }
+                last = Some(segment.end);
+                segment.end += segment::room(head.bytes as usize);
+                next = next.next();
+            }
+            // Only the last record there is can be torn: what stands before another was acknowledged.
+            if segment.holds_beyond(segment.end, next).map_err(failed)? {
+                return Err(JournalError::Damaged(next.0));
+            }
+        }
+        if next <= from.position {
+            return Err(missing(from));
+        }
+        Ok((end, last))
     }
 }
 
@@ -69,10 +226,10 @@ impl Journal for LocalJournal {
         let appended = self.try_append(position, payload, trim.min(self.end.position));
         let chain = appended.map_err(|error| {
             self.failed = true;
-            StorageError::new(FILE, error)
+            storage(&self.folder, &error)
         })?;
         self.end = Mark { position, chain };
-        // IMPORTANT: only here, after the commit and its sync.
+        // IMPORTANT: only here, after the sync.
         Ok((Receipt::new(position), self.end))
     }
 
@@ -81,100 +238,218 @@ impl Journal for LocalJournal {
         from: Mark,
         each: &mut dyn FnMut(Position, Bytes) -> Result<(), JournalError>,
     ) -> Result<(Receipt, Mark), JournalError> {
-        let storage = |error: redb::Error| StorageError::new(FILE, error);
-        let mut end = from;
-        let transaction = self.database.begin_read().map_err(|e| storage(e.into()))?;
-        match transaction.open_table(RECORDS) {
-            Ok(records) => {
-                for row in records.range(from.position.next().0..).map_err(|e| storage(e.into()))? {
-                    let (position, record) = row.map_err(|e| storage(e.into()))?;
-                    end = check(end, position.value(), record.value())?;
-                    each(end.position, Bytes::copy_from_slice(&record.value()[CHAIN_BYTES..]))?;
-                }
-            }
-            Err(redb::TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(storage(error.into()).into()),
+        let (end, last) = self.walk(from, each)?;
+        // IMPORTANT: the last record may be in memory only, or its sync may have failed; what was read is
+        // promised to callers next. Every other one was synced before the next was written.
+        if let (Some(segment), Some(last)) = (self.segments.back(), last) {
+            segment.rewrite(last).map_err(|error| storage(&self.folder, &error))?;
         }
         self.end = end;
-        // `storage::open` has synced the file, so what was read is on stable storage.
         Ok((Receipt::new(end.position), end))
     }
 }
 
-/// Checks that a record follows `before`, and gives the mark after it.
-fn check(before: Mark, position: u64, record: &[u8]) -> Result<Mark, JournalError> {
-    let expected = before.position.next();
-    if position != expected.0 {
-        return Err(JournalError::Gap { expected: expected.0, found: position });
+impl Drop for LocalJournal {
+    fn drop(&mut self) {
+        // The folder may be opened again at once.
+        if let Some(making) = self.making.take() {
+            drop(making.join());
+        }
     }
-    let (stored, payload) =
-        record.split_at_checked(CHAIN_BYTES).ok_or(JournalError::Damaged(position))?;
-    let chain = before.chain.link(expected, payload);
-    if chain.0 != stored {
-        return Err(JournalError::Damaged(position));
-    }
-    Ok(Mark { position: expected, chain })
+}
+
+/// The size of the segment after one of `size` bytes.
+fn next_size(size: u64) -> u64 {
+    (size * 2).clamp(limits::JOURNAL_SEGMENT_BYTES_MIN, limits::JOURNAL_SEGMENT_BYTES_MAX)
+}
+
+fn name_of(first: Position) -> String {
+    format!("{PREFIX}{:020}", first.0)
+}
+
+fn storage(path: &Path, error: &io::Error) -> JournalError {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    StorageError::new(&name, error).into()
+}
+
+fn gap(expected: Position, found: Position) -> JournalError {
+    JournalError::Gap { expected: expected.0, found: found.0 }
+}
+
+fn missing(from: Mark) -> JournalError {
+    let problem = format!(
+        "the checkpoint is at position {}, and the journal does not reach it: files are missing",
+        from.position.0
+    );
+    StorageError::new(PREFIX, problem).into()
 }
 
 #[cfg(test)]
 mod tests {
-    use redb::ReadableTable;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
 
-    fn contents(journal: &mut LocalJournal, from: Mark) -> Result<Vec<(u64, Bytes)>, JournalError> {
+    type Contents = Vec<(u64, Bytes)>;
+
+    fn open(folder: &Path) -> LocalJournal {
+        LocalJournal::open(folder, [7; 32]).expect("opens")
+    }
+
+    fn contents(folder: &Path, from: Mark) -> Result<(LocalJournal, Contents), JournalError> {
+        let mut journal = LocalJournal::open(folder, [8; 32])?;
         let mut seen = vec![];
         journal.read(from, &mut |position, payload| {
             seen.push((position.0, payload));
             Ok(())
         })?;
-        Ok(seen)
+        Ok((journal, seen))
     }
 
-    #[test]
-    fn what_was_appended_reads_back_after_reopening_and_trimming() {
-        let folder = tempfile::tempdir().expect("folder");
-        let mut journal = LocalJournal::open(folder.path()).expect("opens");
-        let mut marks = vec![Mark::default()];
-        for n in 1..=5u64 {
-            let trim = if n == 5 { Position(2) } else { Position(0) };
-            let appended = journal.append(Position(n), &[n as u8], trim).expect("appended");
-            assert_eq!(appended.0.through(), Position(n));
-            marks.push(appended.1);
-        }
-        drop(journal);
-        let mut journal = LocalJournal::open(folder.path()).expect("opens");
-        let seen = contents(&mut journal, marks[2]).expect("reads");
-        assert_eq!(seen.iter().map(|row| row.0).collect::<Vec<_>>(), [3, 4, 5]);
-        journal.append(Position(6), b"six", Position(0)).expect("goes on");
-    }
-
-    #[test]
-    fn gaps_and_damage_are_found() {
-        let folder = tempfile::tempdir().expect("folder");
-        let mut journal = LocalJournal::open(folder.path()).expect("opens");
-        for n in 1..=4u64 {
-            journal.append(Position(n), b"payload", Position(0)).expect("appended");
-        }
-        type Records<'t> = redb::Table<'t, u64, &'static [u8]>;
-        let change = |edit: &dyn Fn(&mut Records<'_>)| {
-            let transaction = journal.database.begin_write().expect("writes");
-            edit(&mut transaction.open_table(RECORDS).expect("there"));
-            transaction.commit().expect("committed");
+    /// Appends records of `bytes` bytes, trimming `behind` positions back, and gives the marks after each.
+    fn fill(journal: &mut LocalJournal, records: u64, bytes: usize, behind: u64) -> Vec<Mark> {
+        let first = journal.end.position.0 + 1;
+        let append = |n: u64| {
+            let trim = Position(n.saturating_sub(behind));
+            let payload = vec![n as u8; bytes];
+            let (receipt, mark) = journal.append(Position(n), &payload, trim).expect("appended");
+            assert_eq!(receipt.through(), Position(n));
+            mark
         };
-        change(&|records| {
-            let mut record = records.get(3).expect("reads").expect("there").value().to_vec();
-            record[CHAIN_BYTES] ^= 1;
-            records.insert(3, record.as_slice()).expect("inserted");
-        });
-        change(&|records| {
-            records.remove(1).expect("removed");
-        });
-        let error = contents(&mut journal, Mark::default()).expect_err("a gap");
-        assert!(matches!(error, JournalError::Gap { expected: 1, found: 2 }), "{error}");
-        let one =
-            Mark { position: Position(1), chain: Chain::default().link(Position(1), b"payload") };
-        let error = contents(&mut journal, one).expect_err("damage");
-        assert!(matches!(error, JournalError::Damaged(3)), "{error}");
+        (first..first + records).map(append).collect()
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let files = fs::read_dir(folder).expect("reads").map(|entry| entry.expect("there").path());
+        let mut files: Vec<_> =
+            files.filter(|path| path.to_string_lossy().contains(PREFIX)).collect();
+        files.sort();
+        files
+    }
+
+    fn flip(path: &Path, at: u64) {
+        let file = fs::File::options().read(true).write(true).open(path).expect("opens");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).expect("read");
+        file.write_all_at(&[byte[0] ^ 1], at).expect("written");
+    }
+
+    #[test]
+    fn what_was_appended_reads_back_from_any_mark_and_goes_on() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        let marks = fill(&mut journal, 9, 5_000, u64::MAX);
+        drop(journal);
+        for (from, mark) in std::iter::once(Mark::default()).chain(marks).enumerate() {
+            let (_, seen) = contents(folder.path(), mark).expect("reads");
+            assert!(seen.iter().map(|row| row.0).eq(from as u64 + 1..=9), "from {from}: {seen:?}");
+            assert!(seen.iter().all(|(n, payload)| *payload == vec![*n as u8; 5_000]));
+        }
+        let (mut journal, _) = contents(folder.path(), Mark::default()).expect("reads");
+        fill(&mut journal, 3, 10, u64::MAX);
+        let (_, seen) = contents(folder.path(), Mark::default()).expect("reads");
+        assert_eq!(seen.len(), 12);
+    }
+
+    #[test]
+    fn files_rotate_grow_and_are_used_again() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        let large = 300_000;
+        let marks = fill(&mut journal, 120, large, 6);
+        let names = files(folder.path());
+        assert!(names.len() <= 3, "{names:?}");
+        let kept = journal.spares.len();
+        assert!((1..=limits::JOURNAL_SPARES_MAX).contains(&kept), "{kept} kept for later");
+        // What a larger batch needs it gets, once.
+        let oversized = limits::JOURNAL_SEGMENT_BYTES_MAX as usize + 1;
+        let after = fill(&mut journal, 1, oversized, u64::MAX);
+        drop(journal);
+        let (mut journal, seen) = contents(folder.path(), marks[119]).expect("reads");
+        assert_eq!(seen[0].1.len(), oversized);
+        fill(&mut journal, 3, large, 1);
+        drop(journal);
+        let (journal, seen) = contents(folder.path(), after[0]).expect("reads");
+        assert_eq!(seen.len(), 3);
+        assert!(journal.segments.iter().all(|s| s.size <= limits::JOURNAL_SEGMENT_BYTES_MAX));
+        let error = contents(folder.path(), Mark::default()).expect_err("trimmed");
+        assert!(matches!(error, JournalError::Gap { expected: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_torn_last_record_is_the_end_and_is_written_over() {
+        for torn in [0, 20, 60, 4_500] {
+            let folder = tempfile::tempdir().expect("folder");
+            let mut journal = open(folder.path());
+            fill(&mut journal, 4, 5_000, u64::MAX);
+            let at = BLOCK + 3 * segment::room(5_000);
+            drop(journal);
+            flip(&files(folder.path())[0], at + torn);
+            let (mut journal, seen) = contents(folder.path(), Mark::default()).expect("reads");
+            assert_eq!(seen.len(), 3, "torn at {torn}");
+            fill(&mut journal, 2, 10, u64::MAX);
+            let (_, seen) = contents(folder.path(), Mark::default()).expect("reads");
+            assert_eq!(seen.len(), 5);
+        }
+    }
+
+    #[test]
+    fn damage_before_the_last_record_is_named() {
+        for damaged in [0, 20, 60, 4_500] {
+            let folder = tempfile::tempdir().expect("folder");
+            let marks = fill(&mut open(folder.path()), 4, 5_000, u64::MAX);
+            flip(&files(folder.path())[0], BLOCK + segment::room(5_000) + damaged);
+            let error = contents(folder.path(), Mark::default()).expect_err("damaged");
+            assert!(matches!(error, JournalError::Damaged(2)), "{damaged}: {error}");
+            // A checkpoint that holds the damaged record does not need it, but for its place in the file.
+            let past = contents(folder.path(), marks[2]);
+            assert_eq!(past.is_ok(), damaged >= 48, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn missing_files_and_damaged_heads_are_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let marks = fill(&mut open(folder.path()), 30, 300_000, u64::MAX);
+        let names = files(folder.path());
+        assert!(names.len() > 3, "{names:?}");
+        let taken = folder.path().join("taken");
+        for (number, path) in names.iter().enumerate() {
+            fs::rename(path, &taken).expect("moved");
+            // Without the newest file the journal only looks shorter, unless a checkpoint knows better.
+            let read = contents(folder.path(), marks[0]);
+            assert_eq!(read.is_err(), number + 1 < names.len(), "{number}");
+            // A checkpoint that holds all of the oldest file does not need it.
+            let read = contents(folder.path(), marks[29]);
+            assert_eq!(read.is_err(), number > 0, "{number}");
+            fs::rename(&taken, path).expect("moved back");
+        }
+        flip(&names[1], 30);
+        let error = LocalJournal::open(folder.path(), [0; 32]).expect_err("damaged");
+        assert!(error.to_string().contains("head is damaged"), "{error}");
+        for path in &names {
+            fs::remove_file(path).expect("gone");
+        }
+        let error = contents(folder.path(), marks[29]).expect_err("gone");
+        assert!(error.to_string().contains("files are missing"), "{error}");
+    }
+
+    /// A guest chooses what payloads hold, and files are used again without being cleared.
+    #[test]
+    fn nothing_but_this_use_of_a_file_makes_a_record() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        fill(&mut journal, 8, 5_000, u64::MAX);
+        let old = fs::read(&files(folder.path())[0]).expect("reads");
+        // The first records again, where the next ones go: in a payload, and as what a file held before.
+        let stale = &old[BLOCK as usize..(BLOCK + 3 * segment::room(5_000)) as usize];
+        let elsewhere = tempfile::tempdir().expect("folder");
+        let mut other = LocalJournal::open(elsewhere.path(), [9; 32]).expect("opens");
+        fill(&mut other, 1, 10, u64::MAX);
+        let path = files(elsewhere.path()).remove(0);
+        let file = fs::File::options().write(true).open(path).expect("opens");
+        file.write_all_at(stale, BLOCK + segment::room(10)).expect("written");
+        let (_, seen) = contents(elsewhere.path(), Mark::default()).expect("no damage");
+        assert_eq!(seen.len(), 1);
     }
 }

@@ -4,6 +4,7 @@
 mod local;
 mod memory;
 mod receipt;
+mod segment;
 
 use bytes::Bytes;
 

@@ -282,7 +282,7 @@ impl Driver {
 
     /// Opens the files, recovers, and starts the threads that write them.
     fn reopen(&self, config: &PartitionConfig) -> anyhow::Result<Open> {
-        let recovered = recover::open(&config.folder)?;
+        let recovered = recover::open(&config.folder, &*config.clock)?;
         let recover::Recovered { view, ledger, receipt, mark, journal, file } = recovered;
         let apps: Arc<dyn Apps> = config.registry.clone();
         let core = Core::new(config.clock.clone(), apps, (view, ledger), (receipt, mark));

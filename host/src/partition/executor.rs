@@ -1,6 +1,7 @@
 //! Where guests run: quick ones on the thread that brought the call, the others on threads of their own. Those
-//! are fair between apps: each app has a queue, taken from in turn, and a share of the threads. A guest that is slow holds up its own thread, not its neighbours: while calls wait longer than
-//! [`limits::EXECUTOR_PATIENCE`], threads are added up to a limit. Knows no journal and no mailbox.
+//! are fair between apps: each app has a queue, taken from in turn, and a share of the threads. A guest that is
+//! slow holds up its own thread, not its neighbours: while calls wait longer than [`limits::EXECUTOR_PATIENCE`],
+//! threads are added up to a limit. Knows no journal and no mailbox.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

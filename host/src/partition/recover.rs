@@ -7,6 +7,7 @@ use std::path::Path;
 use super::core::replay;
 use super::ledger::Ledger;
 use super::view::View;
+use crate::clock::Clock;
 use crate::journal::{Journal, JournalError, LocalJournal, Mark, Receipt};
 use crate::record;
 use crate::record::delta::Batch;
@@ -23,9 +24,11 @@ pub(crate) struct Recovered {
 }
 
 /// Opens the partition in `folder`, which is created when it is missing.
-pub(crate) fn open(folder: &Path) -> anyhow::Result<Recovered> {
+pub(crate) fn open(folder: &Path, clock: &dyn Clock) -> anyhow::Result<Recovered> {
     std::fs::create_dir_all(folder)?;
-    let journal = Box::new(LocalJournal::open(folder)?);
+    let mut chance = [0; 32];
+    clock.fill(&mut chance);
+    let journal = Box::new(LocalJournal::open(folder, chance)?);
     recover(StateFile::open(folder)?, journal)
 }
 

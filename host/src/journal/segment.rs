@@ -1,0 +1,211 @@
+//! One file of the journal: a head block, then records that each begin at a block. It is filled with zeros when
+//! it is made and never grows, so that a sync writes one piece of data and nothing else; no block that holds an
+//! acknowledged record is ever written again. Knows nothing of what a record means or of other files.
+//! Invariant: a record that [`Segment::at`] finds was written by this segment, in this use of its file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::Chain;
+use crate::ids::Position;
+
+/// Records and the head begin at multiples of this many bytes: the unit that file systems and disks write.
+pub(super) const BLOCK: u64 = 4096;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"KSTJRNL1";
+const RECORD_MAGIC: [u8; 4] = *b"KREC";
+/// Magic, first position, size, key, check.
+const HEAD_BYTES: usize = 8 + 8 + 8 + 32 + 16;
+/// Magic, length, position, chain, check.
+const RECORD_HEAD_BYTES: usize = 4 + 4 + 8 + 16 + 16;
+/// Searches read this many bytes at once.
+const PIECE: usize = 1024 * 1024;
+
+/// An open segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    file: File,
+    /// The position of its first record.
+    pub(super) first: Position,
+    /// Makes the checks of its records: stale records of an earlier use of the file, and bytes that a guest
+    /// wrote to look like a record, do not pass.
+    key: [u8; 32],
+    /// Bytes of the file.
+    pub(super) size: u64,
+    /// Where the next record goes.
+    pub(super) end: u64,
+}
+
+/// What stands before a record's payload.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    pub(super) position: Position,
+    pub(super) chain: Chain,
+    pub(super) bytes: u32,
+}
+
+/// Blocks of a record with a payload of so many bytes, as bytes.
+pub(super) fn room(payload: usize) -> u64 {
+    ((RECORD_HEAD_BYTES + payload) as u64).next_multiple_of(BLOCK)
+}
+
+/// Makes a file of `size` zeros at `path`, on stable storage; its name is not yet.
+pub(super) fn make(path: &Path, size: u64) -> io::Result<()> {
+    let file = File::create(path)?;
+    // Block by block: what is written at once the kernel may keep and write as one piece ever after.
+    for at in (0..size).step_by(BLOCK as usize) {
+        file.write_all_at(&[0; BLOCK as usize], at)?;
+    }
+    file.sync_all()
+}
+
+impl Segment {
+    /// Takes the file at `spare` into use as the segment at `path`. It is on stable storage under that name
+    /// when this returns.
+    pub(super) fn begin(
+        spare: &Path,
+        path: &Path,
+        first: Position,
+        key: [u8; 32],
+    ) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(spare)?;
+        let size = file.metadata()?.len();
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        head.extend_from_slice(&SEGMENT_MAGIC);
+        head.extend_from_slice(&first.0.to_le_bytes());
+        head.extend_from_slice(&size.to_le_bytes());
+        head.extend_from_slice(&key);
+        head.extend_from_slice(&blake3::hash(&head).as_bytes()[..16]);
+        file.write_all_at(&head, 0)?;
+        file.sync_all()?;
+        fs::rename(spare, path)?;
+        sync_folder(path)?;
+        Ok(Self { file, first, key, size, end: BLOCK })
+    }
+
+    /// Opens a segment; `None` when its head is not one.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let mut head = [0; HEAD_BYTES];
+        if file.metadata()?.len() < BLOCK {
+            return Ok(None);
+        }
+        file.read_exact_at(&mut head, 0)?;
+        let (fields, check) = head.split_at(HEAD_BYTES - 16);
+        let size = u64_at(fields, 16);
+        if fields[..8] != SEGMENT_MAGIC
+            || blake3::hash(fields).as_bytes()[..16] != *check
+            || file.metadata()?.len() != size
+        {
+            return Ok(None);
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(&fields[24..56]);
+        Ok(Some(Self { file, first: Position(u64_at(fields, 8)), key, size, end: BLOCK }))
+    }
+
+    /// True when a record with a payload of so many bytes still fits.
+    pub(super) fn fits(&self, payload: usize) -> bool {
+        payload <= u32::MAX as usize && self.end + room(payload) <= self.size
+    }
+
+    /// Writes a record at the end and syncs it. `buffer` is scratch.
+    pub(super) fn append(
+        &mut self,
+        (position, chain): (Position, Chain),
+        payload: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        debug_assert!(self.fits(payload.len()));
+        buffer.clear();
+        buffer.extend_from_slice(&RECORD_MAGIC);
+        buffer.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        buffer.extend_from_slice(&position.0.to_le_bytes());
+        buffer.extend_from_slice(&chain.0);
+        let check = self.check(buffer);
+        buffer.extend_from_slice(&check);
+        buffer.extend_from_slice(payload);
+        buffer.resize(room(payload.len()) as usize, 0);
+        self.file.write_all_at(buffer, self.end)?;
+        self.file.sync_data()?;
+        self.end += buffer.len() as u64;
+        Ok(())
+    }
+
+    /// The head of the record at `offset`, if there is one.
+    pub(super) fn at(&self, offset: u64) -> io::Result<Option<Head>> {
+        if offset + RECORD_HEAD_BYTES as u64 > self.size {
+            return Ok(None);
+        }
+        let mut head = [0; RECORD_HEAD_BYTES];
+        self.file.read_exact_at(&mut head, offset)?;
+        let found = self.read_head(&head);
+        Ok(found.filter(|head| offset + room(head.bytes as usize) <= self.size))
+    }
+
+    /// The payload of the record at `offset`.
+    pub(super) fn payload(&self, offset: u64, head: Head) -> io::Result<Vec<u8>> {
+        let mut payload = vec![0; head.bytes as usize];
+        self.file.read_exact_at(&mut payload, offset + RECORD_HEAD_BYTES as u64)?;
+        Ok(payload)
+    }
+
+    /// True when there is a record at or after `offset` whose position is beyond `position`.
+    pub(super) fn holds_beyond(&self, offset: u64, position: Position) -> io::Result<bool> {
+        let mut piece = vec![0; PIECE];
+        let mut at = offset;
+        while at < self.size {
+            let length = PIECE.min((self.size - at) as usize);
+            self.file.read_exact_at(&mut piece[..length], at)?;
+            for block in piece[..length].chunks(BLOCK as usize) {
+                let head = block.get(..RECORD_HEAD_BYTES).and_then(|head| self.read_head(head));
+                if head.is_some_and(|head| head.position > position) {
+                    return Ok(true);
+                }
+            }
+            at += length as u64;
+        }
+        Ok(false)
+    }
+
+    /// Writes `from..end` again and syncs it: what was read may have come from memory after a sync failed.
+    pub(super) fn rewrite(&self, from: u64) -> io::Result<()> {
+        let mut bytes = vec![0; (self.end - from) as usize];
+        self.file.read_exact_at(&mut bytes, from)?;
+        self.file.write_all_at(&bytes, from)?;
+        self.file.sync_all()
+    }
+
+    fn read_head(&self, head: &[u8]) -> Option<Head> {
+        let (fields, check) = head.split_at(RECORD_HEAD_BYTES - 16);
+        if fields[..4] != RECORD_MAGIC || self.check(fields) != *check {
+            return None;
+        }
+        let mut chain = [0; 16];
+        chain.copy_from_slice(&fields[16..32]);
+        let bytes = u32::from_le_bytes([fields[4], fields[5], fields[6], fields[7]]);
+        Some(Head { position: Position(u64_at(fields, 8)), chain: Chain(chain), bytes })
+    }
+
+    fn check(&self, fields: &[u8]) -> [u8; 16] {
+        let mut check = [0; 16];
+        check.copy_from_slice(&blake3::keyed_hash(&self.key, fields).as_bytes()[..16]);
+        check
+    }
+}
+
+/// Makes the names in the folder of `path` durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut number = [0; 8];
+    number.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(number)
+}
