@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -15,8 +15,8 @@ use super::now;
 use super::workload::APP;
 use crate::clock::SystemClock;
 use crate::engine::{
-    Call, Due, Engine, EngineConfig, EntityIo, Fault, Isolation, LogLevel, Outcome, TimerInfo,
-    Worker,
+    Call, Due, Engine, EngineConfig, EntityIo, Fault, Guest, Isolation, LogLevel, Outcome,
+    TimerInfo, Worker,
 };
 use crate::ids::{EntityRef, MessageId};
 use crate::limits;
@@ -44,19 +44,12 @@ pub(super) fn measure(
     folder: &Path,
     time: Duration,
 ) -> anyhow::Result<GuestCalls> {
-    let compiler: Option<PathBuf> = Some(program.into());
-    let config = EngineConfig { cache_dir: folder.join("cache"), workers: 1, compiler };
-    let engine = Engine::new(config, Arc::new(SystemClock::new()))?;
-    let guest = engine.prepare(component)?;
     let rate = |kind, handler, input, isolation| {
-        let mut io: Box<dyn EntityIo> = Box::new(MemoryIo::new(EntityRef::new(APP, kind, "k")?));
-        let mut worker = Worker::new(&engine);
+        let mut guest = OneGuest::prepare(program, component, folder, (kind, isolation))?;
         let (start, mut calls) = (now(), 0u64);
         while start.elapsed() < time / PARTS {
             for _ in 0..CALLS_PER_LOOK {
-                let outcome;
-                (outcome, io) = worker.run(&guest, call(handler, input, isolation), io);
-                ensure!(matches!(outcome, Outcome::Reply(_)), "{handler} came to {outcome:?}");
+                guest.call(handler, input)?;
             }
             calls += CALLS_PER_LOOK;
         }
@@ -68,6 +61,48 @@ pub(super) fn measure(
         add_per_s: rate("counter", "add", add, Isolation::App)?,
         fresh_add_per_s: rate("counter", "add", add, Isolation::Invocation)?,
     })
+}
+
+/// A guest over one entity in memory, called from one thread.
+pub struct OneGuest {
+    guest: Guest,
+    worker: Worker,
+    isolation: Isolation,
+    /// Always there between calls.
+    io: Option<Box<dyn EntityIo>>,
+}
+
+impl OneGuest {
+    /// Prepares `component`, compiled by `program` into `folder`, for calls to an entity of type `kind`.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn prepare(
+        program: &Path,
+        component: &[u8],
+        folder: &Path,
+        (kind, isolation): (&str, Isolation),
+    ) -> anyhow::Result<Self> {
+        let compiler: Option<PathBuf> = Some(program.into());
+        let config = EngineConfig { cache_dir: folder.join("cache"), workers: 1, compiler };
+        let engine = Engine::new(config, Arc::new(SystemClock::new()))?;
+        let guest = engine.prepare(component)?;
+        let io: Box<dyn EntityIo> = Box::new(MemoryIo::new(EntityRef::new(APP, kind, "k")?));
+        Ok(Self { guest, worker: Worker::new(&engine), isolation, io: Some(io) })
+    }
+
+    /// Makes one call.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn call(&mut self, handler: &str, input: &[u8]) -> anyhow::Result<()> {
+        let io = self.io.take().context("a call before this one panicked")?;
+        let call = call(handler, input, self.isolation);
+        let (outcome, io) = self.worker.run(&self.guest, call, io);
+        self.io = Some(io);
+        ensure!(matches!(outcome, Outcome::Reply(_)), "{handler} came to {outcome:?}");
+        Ok(())
+    }
 }
 
 fn call<'a>(handler: &'a str, input: &'a [u8], isolation: Isolation) -> Call<'a> {

@@ -3,7 +3,7 @@
 
 mod drive;
 mod fill;
-mod guest;
+pub mod guest;
 mod host;
 mod inside;
 mod machine;

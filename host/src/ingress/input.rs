@@ -29,6 +29,20 @@ pub(super) async fn read(
         input => content_type(&parts.headers, input)?,
     };
     let bytes = body::read(incoming, body::Bounds::MESSAGE).await?;
+    checked(bytes, content_type, handler)
+}
+
+/// Checks a body that has been read.
+pub(super) fn take(headers: &HeaderMap, bytes: Bytes, handler: &Handler) -> Result<Input, Problem> {
+    let content_type = content_type(headers, &handler.input)?;
+    checked(bytes, content_type, handler)
+}
+
+fn checked(
+    bytes: Bytes,
+    content_type: Option<String>,
+    handler: &Handler,
+) -> Result<Input, Problem> {
     if matches!(handler.input, Body::Json(_)) {
         object(&bytes)?;
     }

@@ -24,7 +24,7 @@ use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard};
 use crate::limits;
 use crate::partition::request::{Accepted, Invocation, Send};
-use crate::registry::{App, Handler, HandlerKind, Registry};
+use crate::registry::{App, Contract, Handler, HandlerKind, Registry};
 use crate::router::Router;
 use address::Address;
 
@@ -121,6 +121,24 @@ impl Ingress {
             )
         })
     }
+}
+
+/// Reads a call from a request whose body is there already: what [`Ingress::handle`] does before it asks the
+/// router, for `benches/stages.rs`. `rest` follows `/v1/call/` in the path.
+///
+/// # Errors
+/// [`Problem`], as the client would see it.
+#[doc(hidden)]
+pub fn decode(
+    parts: &Parts,
+    rest: &str,
+    contract: &Contract,
+    body: Bytes,
+) -> Result<Invocation, Problem> {
+    let address = Address::decode("call", rest)?;
+    let handler = address.find(contract, HandlerKind::Command)?;
+    let input = input::take(&parts.headers, body, handler)?;
+    invocation(parts, address, input)
 }
 
 const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \

@@ -131,6 +131,10 @@ impl Segment {
         self.file.write_all_at(buffer, self.end)?;
         self.file.sync_data()?;
         self.end += buffer.len() as u64;
+        // What one large batch needed is not kept for ever.
+        if buffer.capacity() > PIECE {
+            *buffer = vec![];
+        }
         Ok(())
     }
 

@@ -54,6 +54,11 @@ impl Commit {
         if self.forming.is_empty() { self.sealed } else { self.next() }
     }
 
+    /// The proof of it.
+    pub(crate) fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
     /// The last durable position.
     pub(crate) fn through(&self) -> Position {
         self.receipt.through()

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
-use super::executor::{Executed, Job};
+use super::executor::{Direct, Executed, Job};
 use super::ledger::{Ledger, Pending};
 use super::mailbox::{Mailboxes, Waiting};
 use super::recent::Recent;
@@ -144,6 +144,8 @@ pub(crate) struct Core {
     /// waits for it too.
     touched: HashMap<EntityRef, Position>,
     running: usize,
+    /// Queries that will not come back to the machine: as many as there are further references.
+    queries: Arc<()>,
     /// Entities whose turn came while the executor or the batch was full.
     stalled: VecDeque<EntityRef>,
     outputs: Vec<Output>,
@@ -183,6 +185,7 @@ impl Core {
             running_seqs: HashSet::new(),
             touched: HashMap::new(),
             running: 0,
+            queries: Arc::default(),
             stalled: VecDeque::new(),
             outputs: vec![],
             mark,
@@ -404,19 +407,23 @@ impl Core {
 
     /// Hands a guest call to the executor.
     pub(crate) fn run(&mut self, work: Work, message: Arc<Message>, attempt: u32) {
-        self.running += 1;
         let mut view = self.view.entity(&message.target);
         if let Some(cause) = self.touched.get(&message.target) {
             view.cause = view.cause.max(*cause);
         }
         let pending = self.ledger.pending(&message.target).map(|all| without_self(all, &message));
         let now_ms = self.clock.now_ms();
-        self.outputs.push(Output::Run(Job { work, message, attempt, now_ms, view, pending }));
+        let direct = matches!(work, Work::Query { .. }) && view.cause <= self.commit.through();
+        self.running += usize::from(!direct);
+        let direct =
+            direct.then(|| Direct { receipt: self.commit.receipt(), open: self.queries.clone() });
+        let job = Job { work, message, attempt, now_ms, view, pending, direct };
+        self.outputs.push(Output::Run(job));
     }
 
     /// Guest calls handed out and not finished.
     pub(crate) fn running(&self) -> usize {
-        self.running
+        self.running + Arc::strong_count(&self.queries) - 1
     }
 
     pub(crate) fn status(&self) -> PartitionStatus {
@@ -427,7 +434,7 @@ impl Core {
             queued: self.ledger.queued.len(),
             scheduled: self.ledger.scheduled.len(),
             dead: self.ledger.dead.len(),
-            running: self.running,
+            running: self.running(),
             transactions: self.commit.transactions,
             appends: self.commit.appends,
             checkpoints: self.checkpoints,

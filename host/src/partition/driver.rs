@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::commit::Released;
 use super::core::{Apps, Core, Event, Output};
 use super::executor::{Executed, Executor, Job, Told};
+use super::finish::answer_directly;
 use super::{PartitionConfig, Request, checkpoint, commit, recover};
 use crate::clock::Clock;
 use crate::limits;
@@ -232,6 +233,7 @@ impl Driver {
         while let Some(job) = jobs.pop_front() {
             match self.executor.run_here(job, until) {
                 Ok(executed) => {
+                    let Some(executed) = answer_directly(executed) else { continue };
                     let event = Event::Executed(Box::new(executed));
                     let ready = self.drive(Some(event), Thread::Caller);
                     ready.replies.into_iter().for_each(Released::deliver);
@@ -358,7 +360,9 @@ impl Driver {
 
 impl Told for Driver {
     fn executed(&self, executed: Executed) {
-        self.event(Event::Executed(Box::new(executed)), Thread::Executor);
+        if let Some(executed) = answer_directly(executed) {
+            self.event(Event::Executed(Box::new(executed)), Thread::Executor);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::view::EntityView;
 use crate::clock::Clock;
 use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
+use crate::journal::Receipt;
 use crate::limits;
 use crate::record::message::Message;
 use crate::registry::Registry;
@@ -31,6 +32,14 @@ pub(crate) struct Job {
     pub(crate) now_ms: u64,
     pub(crate) view: EntityView,
     pub(crate) pending: Option<Arc<Pending>>,
+    pub(crate) direct: Option<Direct>,
+}
+
+/// For a query whose cause was durable when it began: it can be answered without asking the machine again.
+pub(crate) struct Direct {
+    pub(crate) receipt: Receipt,
+    /// Counts it as long as it lives.
+    pub(crate) open: Arc<()>,
 }
 
 /// What a guest call came to.
@@ -42,6 +51,7 @@ pub(crate) struct Executed {
     pub(crate) version: u64,
     /// What must be durable before anything of this may leave.
     pub(crate) cause: Position,
+    pub(crate) direct: Option<Direct>,
 }
 
 /// Whom an executor thread tells what a call came to; the same thread then takes the next call.
@@ -300,7 +310,7 @@ impl Shared {
         job: Job,
         trial: Option<Duration>,
     ) -> Result<Executed, Box<Job>> {
-        let Job { work, message, attempt, now_ms, view, pending } = job;
+        let Job { work, message, attempt, now_ms, view, pending, direct } = job;
         let cause = view.cause;
         let read_only = matches!(work, Work::Query { .. });
         let called = catch_unwind(AssertUnwindSafe(|| {
@@ -310,7 +320,8 @@ impl Shared {
         let (verdict, version) = match called {
             Ok(Called::Ended(verdict, version)) => (verdict, version),
             Ok(Called::Overran(view, pending)) => {
-                return Err(Box::new(Job { work, message, attempt, now_ms, view, pending }));
+                let job = Job { work, message, attempt, now_ms, view, pending, direct };
+                return Err(Box::new(job));
             }
             Err(_) => {
                 // Isolate: whatever panicked, this call alone failed; the instances start over.
@@ -319,7 +330,7 @@ impl Shared {
                 (Verdict::Failed(CallFailure::Trap(trap)), 0)
             }
         };
-        Ok(Executed { work, message, verdict, version, cause })
+        Ok(Executed { work, message, verdict, version, cause, direct })
     }
 
     fn call(

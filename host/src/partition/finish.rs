@@ -9,33 +9,48 @@ use bytes::Bytes;
 
 use super::admit::answer_of;
 use super::core::{Core, Entry, Waiter, Work};
-use super::executor::{Executed, Verdict};
+use super::executor::{Direct, Executed, Verdict};
 use super::ledger::Place;
 use super::request::{Answer, CallFailure, CallResult, MessageStatus};
 use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
+use crate::journal::Parked;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
 use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
 
+/// Answers a query that began on what was durable; gives back what the machine has to hear of.
+pub(crate) fn answer_directly(mut executed: Executed) -> Option<Executed> {
+    let Some(Direct { receipt, open }) = executed.direct.take() else { return Some(executed) };
+    let Work::Query { reply } = executed.work else { return Some(executed) };
+    let answer = query_answer(executed.message.id, executed.verdict, executed.version);
+    if let Ok(durable) = Parked::new(executed.cause, answer).release(receipt) {
+        drop(reply.send(Ok(durable)));
+    }
+    drop(open);
+    None
+}
+
+fn query_answer(id: MessageId, verdict: Verdict, version: u64) -> Answer {
+    let result = match verdict {
+        Verdict::Done(body, _) => CallResult::Reply(body),
+        Verdict::Rejected(failure) => CallResult::Rejected(failure),
+        Verdict::Failed(failure) => CallResult::Failed(failure),
+    };
+    Answer { id, result, version, replayed: false, expires_ms: None }
+}
+
 impl Core {
     /// Settles one guest call and starts the entity's next.
     pub(crate) fn finish(&mut self, executed: Executed) {
-        let Executed { work, message, verdict, version, cause } = executed;
+        let Executed { work, message, verdict, version, cause, direct: _ } = executed;
         if self.poisoned().is_some() {
             return self.refuse_work(work);
         }
         match work {
             Work::Query { reply } => {
-                let result = match verdict {
-                    Verdict::Done(body, _) => CallResult::Reply(body),
-                    Verdict::Rejected(failure) => CallResult::Rejected(failure),
-                    Verdict::Failed(failure) => CallResult::Failed(failure),
-                };
-                let id = message.id;
-                let answer = Answer { id, result, version, replayed: false, expires_ms: None };
-                self.commit.reply(cause, answer, reply);
+                self.commit.reply(cause, query_answer(message.id, verdict, version), reply);
             }
             Work::Command(entry) => {
                 let entity = message.target.clone();

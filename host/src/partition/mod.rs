@@ -16,6 +16,8 @@ mod recent;
 mod recover;
 pub mod request;
 mod rows;
+#[doc(hidden)]
+pub mod stages;
 mod transaction;
 mod view;
 

@@ -376,7 +376,7 @@ fn execute(job: Job, fails: bool, clock: &dyn Clock) -> Executed {
     let failed = Verdict::Failed(CallFailure::Trap(Trap::Other("told to".into())));
     drop(view);
     let verdict = if fails { failed } else { verdict };
-    Executed { work, message, verdict, version, cause }
+    Executed { work, message, verdict, version, cause, direct: None }
 }
 
 fn simulate(seed: u64) -> (usize, Vec<String>) {
