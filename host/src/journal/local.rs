@@ -179,7 +179,8 @@ impl LocalJournal {
             return Err(gap(from.position.next(), first));
         }
         let (mut end, mut next, mut last) = (from, first, None);
-        for segment in &mut self.segments {
+        let follows: Vec<_> = self.segments.iter().skip(1).map(|segment| segment.first).collect();
+        for (number, segment) in self.segments.iter_mut().enumerate() {
             let name = name_of(segment.first);
             let failed = |error: io::Error| storage(Path::new(&name), &error);
             if segment.first != next {
@@ -187,7 +188,8 @@ impl LocalJournal {
             }
             (segment.end, last) = (BLOCK, None);
             while let Some(head) = segment.at(segment.end).map_err(failed)? {
-                if head.position != next {
+                // A torn record may be followed by its successor in the next file: it is not of this one then.
+                if head.position != next || follows.get(number) == Some(&next) {
                     break;
                 }
                 if next > from.position {
@@ -432,6 +434,25 @@ mod tests {
         }
         let error = contents(folder.path(), marks[29]).expect_err("gone");
         assert!(error.to_string().contains("files are missing"), "{error}");
+    }
+
+    #[test]
+    fn a_torn_record_stays_dead_when_its_successor_went_to_the_next_file() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        fill(&mut journal, 4, 5_000, u64::MAX);
+        drop(journal);
+        // Position 4 is torn, and what takes its place does not fit.
+        flip(&files(folder.path())[0], BLOCK + 3 * segment::room(5_000) + 4_500);
+        let (mut journal, _) = contents(folder.path(), Mark::default()).expect("reads");
+        let large = limits::JOURNAL_SEGMENT_BYTES_MIN as usize;
+        let marks = fill(&mut journal, 2, large, u64::MAX);
+        assert_eq!((journal.segments.len(), marks[0].position), (3, Position(4)));
+        drop(journal);
+        for (from, left) in [(Mark::default(), 5), (marks[0], 1), (marks[1], 0)] {
+            let (_, seen) = contents(folder.path(), from).expect("reads");
+            assert_eq!(seen.len(), left, "from {from:?}");
+        }
     }
 
     /// A guest chooses what payloads hold, and files are used again without being cleared.

@@ -70,6 +70,8 @@ impl Segment {
         first: Position,
         key: [u8; 32],
     ) -> io::Result<Self> {
+        // A file that was a segment must not have that name again after a power cut: its head would be another's.
+        sync_folder(spare)?;
         let file = File::options().read(true).write(true).open(spare)?;
         let size = file.metadata()?.len();
         let mut head = Vec::with_capacity(HEAD_BYTES);
