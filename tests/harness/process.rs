@@ -89,6 +89,20 @@ impl Host {
         self.run(shell).await;
     }
 
+    /// The same where every `fdatasync` of the journal fails while the file exists whose path this returns.
+    pub(crate) async fn spawn_with_failing_syncs(&mut self) -> PathBuf {
+        let library = self.folder.path().join("failing_syncs.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/harness/failing_syncs.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", source, "-ldl", "-o"]).arg(&library);
+        assert!(compiler.status().await.expect("a C compiler").success(), "{source} compiles");
+        let flag = self.folder.path().join("syncs-fail");
+        let mut command = Command::new(keystead());
+        command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_SYNCS_FAIL", &flag);
+        self.run(command).await;
+        flag
+    }
+
     async fn run(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());

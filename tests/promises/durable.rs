@@ -1,5 +1,7 @@
 //! Promise 3: what was answered survives `kill -9`, and a clean stop. The heavier proof is in `crash`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -102,4 +104,35 @@ async fn a_disk_that_fails_costs_no_answered_call() {
         assert_eq!(version, 1, "call {n} was answered");
     }
     client.call("app/probe/0", "bump", json!({})).ok().await;
+}
+
+/// A killed process leaves what it wrote in the kernel, so only a disk that says no shows who asked it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_yes_before_the_disk_says_so() {
+    let mut host = Host::with(Guest::Hostile, "app").await;
+    let client = host.client();
+    host.stop().await;
+    let syncs_fail = host.spawn_with_failing_syncs().await;
+    let asked = AtomicU64::new(0);
+    let bump = || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        client.call("app/probe/a", "bump", json!({}))
+    };
+    assert_eq!(bump().ok().await, 1);
+    std::fs::write(&syncs_fail, "").expect("written");
+    for _ in 0..3 {
+        bump().answer().await.expect_problem(503, "unavailable");
+        let send = client.send("app/probe/b", "bump", json!({})).answer().await;
+        send.expect_problem(503, "unavailable");
+    }
+    std::fs::remove_file(&syncs_fail).expect("removed");
+    eventually("the partition is open again", PATIENCE, || async {
+        let answer = bump().answer().await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    // What was refused may have happened, once each; what was answered has.
+    let count = client.value("app/probe/a", "count").await.as_u64().expect("a number");
+    let asked = asked.load(Ordering::Relaxed);
+    assert!((2..=asked).contains(&count), "{count} of {asked}");
 }
