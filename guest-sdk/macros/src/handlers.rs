@@ -283,9 +283,10 @@ fn row(handler: &Handler) -> TokenStream {
             // A type that can't be read is reported where it is written.
             quote_spanned!(crate::at(ty)=> &mut #slot)
         });
+        let read = format_ident!("{}", if handler.reply.is_some() { "read_reply" } else { "read" });
         let read = quote! {
             #(#declared)*
-            ::keystead_sdk::input::read(input, &mut [#(#lent),*])?;
+            ::keystead_sdk::input::#read(input, &mut [#(#lent),*])?;
         };
         (read, quote!(#(#slots.take()),*))
     };

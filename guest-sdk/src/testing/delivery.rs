@@ -58,6 +58,7 @@ pub(super) struct Pending {
 enum Event {
     Message(usize),
     Timer(EntityRef, String),
+    Expiry(String),
 }
 
 impl World {
@@ -130,6 +131,7 @@ impl World {
             self.push(sent, Some(call.entity.clone()));
         }
         self.pending.retain(|pending| !call.cancelled.contains(&pending.id));
+        self.callbacks.keep(&call.entity, call.callbacks, &call.withdrawn);
         self.entities.insert(call.entity, Stored { state: call.state, timers: call.timers });
     }
 
@@ -142,6 +144,7 @@ impl World {
             match event {
                 Event::Message(at) => self.attempt(at),
                 Event::Timer(entity, name) => self.fire(&entity, &name),
+                Event::Expiry(token) => self.expire(&token),
             }
         }
     }
@@ -151,7 +154,7 @@ impl World {
         self.pending.iter().filter(|one| one.failed > 0).map(|one| one.due_ms).min()
     }
 
-    fn push(&mut self, sent: Sent, sender: Option<EntityRef>) {
+    pub(super) fn push(&mut self, sent: Sent, sender: Option<EntityRef>) {
         let Sent { id, target, handler, input, due_ms, then } = sent;
         self.messages += 1;
         let (sequence, failed) = (self.messages, 0);
@@ -181,15 +184,13 @@ impl World {
         let timers = self.entities.iter().flat_map(|(entity, stored)| {
             stored.timers.iter().map(move |(name, row)| (row.due_ms, entity, name))
         });
-        match (message, timers.min()) {
-            (Some((at, one)), timer) if timer.is_none_or(|(due_ms, ..)| one.due_ms <= due_ms) => {
-                Some((one.due_ms, Event::Message(at)))
-            }
-            (_, Some((due_ms, entity, name))) => {
-                Some((due_ms, Event::Timer(entity.clone(), name.clone())))
-            }
-            _ => None,
-        }
+        let message = message.map(|(at, one)| (one.due_ms, Event::Message(at)));
+        let timer = timers.min();
+        let timer = timer
+            .map(|(due_ms, entity, name)| (due_ms, Event::Timer(entity.clone(), name.clone())));
+        let expiry = self.callbacks.next_expiry();
+        let expiry = expiry.map(|(due_ms, token)| (due_ms, Event::Expiry(token.to_owned())));
+        [message, timer, expiry].into_iter().flatten().min_by_key(|(due_ms, _)| *due_ms)
     }
 
     /// Whether an earlier message of the same pair waits for its next attempt.
@@ -272,7 +273,7 @@ impl World {
 }
 
 /// What a reply handler takes: the context and the reply.
-fn with_reply(context: &[u8], reply: &Reply<Box<RawValue>>) -> Vec<u8> {
+pub(super) fn with_reply(context: &[u8], reply: &Reply<Box<RawValue>>) -> Vec<u8> {
     let reply = serde_json::to_vec(reply).expect("a reply has a JSON form");
     let members = context.strip_suffix(b"}").expect("a context is a JSON object");
     let comma: &[u8] = if members == b"{" { b"" } else { b"," };
@@ -286,7 +287,7 @@ fn reply_value(value: Vec<u8>, is_bytes: bool) -> Box<RawValue> {
     json.and_then(RawValue::from_string).expect("a handler's value is JSON")
 }
 
-fn failed(code: &str, message: &str) -> Reply<Box<RawValue>> {
+pub(super) fn failed(code: &str, message: &str) -> Reply<Box<RawValue>> {
     let error = Error::rejected(message).with_code(code.to_owned());
     Reply::Failed(failure(FailureKind::Failed, &error))
 }

@@ -25,6 +25,7 @@
 //! assert_eq!(world.call_typed::<u64>(Counter::at("c1").add(3)).unwrap(), 5);
 //! ```
 
+mod callbacks;
 mod delivery;
 
 use std::any::{Any, TypeId};
@@ -45,6 +46,7 @@ use crate::{Bytes, Error, Result, Timestamp, time};
 pub use delivery::DeadLetter;
 pub use serde_json::json;
 
+use callbacks::Callbacks;
 use delivery::Pending;
 
 /// Where a world's clock starts: 2025-01-01T00:00:00Z.
@@ -62,6 +64,7 @@ pub struct World {
     entities: BTreeMap<EntityRef, Stored>,
     pending: Vec<Pending>,
     dead: Vec<DeadLetter>,
+    callbacks: Callbacks,
     rejected: Vec<(MessageId, Error)>,
     log: Vec<(Level, String)>,
     config: BTreeMap<String, String>,
@@ -92,6 +95,7 @@ impl World {
             entities: BTreeMap::new(),
             pending: Vec::new(),
             dead: Vec::new(),
+            callbacks: Callbacks::default(),
             rejected: Vec::new(),
             log: Vec::new(),
             config: BTreeMap::new(),
@@ -331,6 +335,7 @@ impl World {
             pending.sender.as_ref() == Some(&entity) && pending.due_ms > self.now_ms
         };
         call.cancellable = self.pending.iter().filter(own).map(|one| one.id.clone()).collect();
+        call.open_callbacks = self.callbacks.open_of(&entity);
         call.app = "test".to_owned();
         call.now_ms = self.now_ms;
         call.seed = self.messages.wrapping_mul(31).wrapping_add(u64::from(call.attempt));
