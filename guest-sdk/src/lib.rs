@@ -84,6 +84,8 @@ mod host;
 pub mod input;
 pub mod log;
 mod message;
+#[doc(hidden)]
+pub mod migration;
 #[cfg(any(target_arch = "wasm32", test))]
 mod panic;
 #[doc(hidden)]
@@ -100,6 +102,7 @@ pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
+pub use migration::Migration;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
