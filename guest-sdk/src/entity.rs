@@ -31,7 +31,7 @@ pub trait Entity: Sized + 'static {
 pub trait Handlers: Entity {
     /// All of them, in the order of the source.
     const HANDLERS: &'static [Handler<Self>];
-    /// How older state becomes this: the methods with `#[migrate(from = N)]`, lowest first.
+    /// The steps from older versions of its state, in any order.
     const MIGRATIONS: &'static [Migration<Self>] = &[];
 }
 

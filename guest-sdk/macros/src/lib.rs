@@ -32,9 +32,9 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// method whose first argument after the context is a `Reply<T>` is a reply handler: internal too, and called
 /// with how a message ended; `Account::reply()` names one for `call_then` and `callback`.
 ///
-/// `#[migrate(from = 1)]` on a method, `pub` or not, makes the entity of state that version 1 of it has
-/// stored: `fn cents(old: V1) -> Account`, or `fn cents(&mut self, old: V1)`, where `V1` is a struct of the
-/// older plain fields that serde can read. A step may also give the next version's struct, for the next step.
+/// `#[migrate(from = 1)]` on a method, `pub` or not, makes state of version 2 of what version 1 has stored:
+/// `fn cents(old: V1) -> Account`, or `fn cents(&mut self, old: V1)` to change other fields too, where `V1` is
+/// a struct of the older plain fields that serde can read. A step before the last returns what the next takes.
 ///
 /// `Account::at(key)` sends to the commands of another entity, `Account::timer(name)` calls one of this
 /// entity's later.
