@@ -14,6 +14,11 @@ pub trait Entity: Sized + 'static {
     const TYPE: &'static str;
     /// Whether it has plain fields.
     const PLAIN: bool;
+    /// The version of the state's shape: `#[entity(version = 2)]`.
+    const VERSION: u32 = 1;
+    /// Its fields as the describe document has them.
+    #[doc(hidden)]
+    const FIELDS: &'static str = "{}";
 
     /// The entity whose plain fields are this JSON object; a field that is missing has its default.
     #[doc(hidden)]

@@ -60,6 +60,10 @@
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
 
+// The macros' output names this crate, and its own tests use them.
+#[cfg(test)]
+extern crate self as keystead_sdk;
+
 #[cfg(target_arch = "wasm32")]
 mod alloc;
 #[cfg(target_arch = "wasm32")]
