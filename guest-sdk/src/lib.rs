@@ -49,6 +49,13 @@
 //!   message is tried again with growing pauses and, in the end, parked as a dead letter; the caller of a
 //!   call is told.
 //!
+//! # Replies
+//! A transaction never waits for another entity. [`Message::call_then`] sends a message and names a reply
+//! handler, a method whose first argument after the context is a [`Reply`]: it is called when the message
+//! has ended, done or not, with what the call hands it as context. `#[internal]` on a `&mut self` method makes
+//! a command for entities of the app and timers only: nobody outside can call it. A reply handler also hears
+//! of a [callback](Ctx::callback), a token that the world outside resolves or rejects by HTTP.
+//!
 //! # State
 //! Plain fields are loaded before a call and written back after it, as one JSON value, when they changed.
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
@@ -70,6 +77,7 @@ mod alloc;
 mod bindings;
 mod bytes;
 mod context;
+mod continuation;
 mod entity;
 mod error;
 #[cfg(target_arch = "wasm32")]
@@ -91,7 +99,8 @@ mod time;
 
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
-pub use entity::{Entity, EntityType, Handler, Handlers, describe};
+pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
+pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
@@ -101,8 +110,8 @@ pub use time::Timestamp;
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Result, Timestamp, debug, ensure,
-        entity, error, handlers, info, reject, warn,
+        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp,
+        debug, ensure, entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }
