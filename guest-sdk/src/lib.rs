@@ -62,6 +62,11 @@
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
 //!
+//! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
+//! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
+//! the state has a version, `#[entity(version = 2)]`, and steps that lead to it, [`Migration`]s: an entity
+//! migrates by itself in the transaction of the next command that it gets, or before the next query.
+//!
 //! # Building
 //! The crate is a `cdylib` (and `rlib`, so that its tests can use it) for `wasm32-unknown-unknown`;
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
@@ -88,6 +93,8 @@ mod host;
 pub mod input;
 pub mod log;
 mod message;
+#[doc(hidden)]
+pub mod migration;
 #[cfg(any(target_arch = "wasm32", test))]
 mod panic;
 #[doc(hidden)]
@@ -104,6 +111,7 @@ pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
+pub use migration::Migration;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
