@@ -5,6 +5,7 @@
 mod client;
 mod docs;
 mod entity;
+mod fields;
 mod handlers;
 mod migrate;
 mod names;
@@ -16,7 +17,12 @@ use proc_macro::TokenStream;
 ///
 /// Plain fields are one value, loaded before each call and written back after it when it changed. They need
 /// serde's `Serialize` and `Deserialize`, and `Default` for what is not stored yet (or
-/// `#[serde(default = "…")]`). Fields of the types `Map`, `List` and `Value` are loaded on touch.
+/// `#[serde(default = "…")]`); `#[serde(rename = "…")]` keeps the stored name when the field's changes.
+/// Fields of the types `Map`, `List`, `Value`, `Activities`, `Reservations` and `Saga` are loaded on
+/// touch; `#[state(rename = "…")]` keeps their stored name.
+///
+/// `#[entity(version = 2)]` says that the state has another shape than that of version 1; steps marked
+/// `#[migrate(from = 1)]` among the handlers lead from one to the next.
 #[proc_macro_attribute]
 pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(entity::expand(&arguments.into(), item.into()))
