@@ -34,6 +34,7 @@ pub trait Handlers: Entity {
 #[derive(Debug, Clone, Copy)]
 pub struct Handler<E> {
     name: &'static str,
+    is_internal: bool,
     input: &'static str,
     output: &'static str,
     run: Run<E>,
@@ -59,7 +60,7 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Command<E>,
     ) -> Self {
-        Self { name, input, output, run: Run::Command(run) }
+        Self { name, is_internal: false, input, output, run: Run::Command(run) }
     }
 
     /// A `&self` method.
@@ -70,7 +71,47 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Query<E>,
     ) -> Self {
-        Self { name, input, output, run: Run::Query(run) }
+        Self { name, is_internal: false, input, output, run: Run::Query(run) }
+    }
+
+    /// The same command for entities of the app, timers and replies only: nobody outside can call it.
+    #[must_use]
+    pub const fn internal(mut self) -> Self {
+        self.is_internal = true;
+        self
+    }
+
+    /// Who may call it, and whether it may write.
+    #[must_use]
+    pub const fn kind(&self) -> HandlerKind {
+        match self.run {
+            Run::Query(_) => HandlerKind::Query,
+            Run::Command(_) if self.is_internal => HandlerKind::Internal,
+            Run::Command(_) => HandlerKind::Command,
+        }
+    }
+}
+
+/// Who may call a handler, and whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlerKind {
+    /// Writes; for everybody.
+    Command,
+    /// Only reads; for the world outside.
+    Query,
+    /// Writes; for entities of the app, timers and replies.
+    Internal,
+}
+
+impl HandlerKind {
+    /// As the describe document has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Query => "query",
+            Self::Internal => "internal",
+        }
     }
 }
 
@@ -80,14 +121,21 @@ pub struct EntityType {
     name: &'static str,
     describe: fn(&mut String),
     handle: fn(&str, &[u8]) -> Result<Vec<u8>>,
-    is_query: fn(&str) -> bool,
+    kind_of: fn(&str) -> Option<HandlerKind>,
+    gives_bytes: fn(&str) -> bool,
 }
 
 impl EntityType {
     /// The type `E`.
     #[must_use]
     pub const fn of<E: Handlers>() -> Self {
-        Self { name: E::TYPE, describe: write_type::<E>, handle: run::<E>, is_query: is_query::<E> }
+        Self {
+            name: E::TYPE,
+            describe: write_type::<E>,
+            handle: run::<E>,
+            kind_of: kind_of::<E>,
+            gives_bytes: gives_bytes::<E>,
+        }
     }
 
     /// Its name.
@@ -96,10 +144,16 @@ impl EntityType {
         self.name
     }
 
-    /// Whether its handler `name` is a query.
+    /// The kind of its handler `name`; none when it has no such handler.
     #[must_use]
-    pub fn is_query(&self, name: &str) -> bool {
-        (self.is_query)(name)
+    pub fn kind_of(&self, name: &str) -> Option<HandlerKind> {
+        (self.kind_of)(name)
+    }
+
+    /// Whether its handler `name` answers with bytes that are not JSON.
+    #[must_use]
+    pub fn gives_bytes(&self, name: &str) -> bool {
+        (self.gives_bytes)(name)
     }
 
     /// Runs its handler `name` on the entity that the host is calling.
@@ -160,19 +214,20 @@ fn unfit<E: Entity>(error: &serde_json::Error) -> Error {
     Error::retryable(text).with_code("state_mismatch")
 }
 
-fn is_query<E: Handlers>(name: &str) -> bool {
+fn kind_of<E: Handlers>(name: &str) -> Option<HandlerKind> {
+    E::HANDLERS.iter().find(|handler| handler.name == name).map(Handler::kind)
+}
+
+fn gives_bytes<E: Handlers>(name: &str) -> bool {
     let handler = E::HANDLERS.iter().find(|handler| handler.name == name);
-    handler.is_some_and(|handler| matches!(handler.run, Run::Query(_)))
+    handler.is_some_and(|handler| handler.output.starts_with(r#"{"bytes""#))
 }
 
 fn write_type<E: Handlers>(out: &mut String) {
     out.push_str(&format!(r#"{{"type":"{}","handlers":["#, E::TYPE));
     for (position, handler) in E::HANDLERS.iter().enumerate() {
         let comma = if position > 0 { "," } else { "" };
-        let kind = match handler.run {
-            Run::Command(_) => "command",
-            Run::Query(_) => "query",
-        };
+        let kind = handler.kind().as_str();
         let Handler { name, input, output, .. } = handler;
         out.push_str(&format!(
             r#"{comma}{{"name":"{name}","kind":"{kind}","input":{input},"output":{output}}}"#

@@ -49,6 +49,12 @@
 //!   message is tried again with growing pauses and, in the end, parked as a dead letter; the caller of a
 //!   call is told.
 //!
+//! # Replies
+//! A transaction never waits for another entity. [`Message::call_then`] sends a message and names a reply
+//! handler, a method whose first argument after the context is a [`Reply`]: it is called when the message
+//! has ended, done or not, with what the call hands it as context. `#[internal]` on a `&mut self` method makes
+//! a command for entities of the app and timers only: nobody outside can call it.
+//!
 //! # State
 //! Plain fields are loaded before a call and written back after it, as one JSON value, when they changed.
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
@@ -66,6 +72,7 @@ mod alloc;
 mod bindings;
 mod bytes;
 mod context;
+mod continuation;
 mod entity;
 mod error;
 #[cfg(target_arch = "wasm32")]
@@ -87,7 +94,8 @@ mod time;
 
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
-pub use entity::{Entity, EntityType, Handler, Handlers, describe};
+pub use continuation::{Failure, FailureKind, Reply, Then};
+pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
@@ -97,7 +105,7 @@ pub use time::Timestamp;
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Result, Timestamp, debug, ensure,
+        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp, debug, ensure,
         entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;

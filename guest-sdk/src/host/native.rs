@@ -6,10 +6,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{Due, Entry};
+use super::{Continuation, Due, Entry};
 use crate::Timestamp;
 use crate::context::{EntityRef, PendingTimer};
 use crate::log::Level;
+
+/// Longest context of a continuation, as the host has it.
+const CONTEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// One call: what the handler may see, and what it did.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) timers: BTreeMap<String, TimerRow>,
     pub(crate) sent: Vec<Sent>,
+    /// Messages sent, those included that the call has cancelled again: ids are not used twice.
+    pub(crate) made: u64,
     pub(crate) cancellable: Vec<String>,
     pub(crate) cancelled: Vec<String>,
     pub(crate) log: Vec<(Level, String)>,
@@ -42,6 +47,7 @@ pub(crate) struct Sent {
     pub(crate) handler: String,
     pub(crate) input: Vec<u8>,
     pub(crate) due_ms: u64,
+    pub(crate) then: Option<Continuation>,
 }
 
 /// A pending timer of an entity.
@@ -142,18 +148,19 @@ pub(crate) fn scan(start: &[u8], end: Option<&[u8]>, limit: u32, descending: boo
 }
 
 pub(crate) fn send(kind: &str, key: &str, handler: &str, input: &[u8], due: Due) -> String {
-    assert!(!key.is_empty() && key.len() <= 512, "an entity's key has 1 to 512 bytes");
-    write("send", |call| {
-        let id = format!("{}.{}", call.message_id, call.sent.len() + 1);
-        call.sent.push(Sent {
-            id: id.clone(),
-            target: EntityRef { kind: kind.to_owned(), key: key.to_owned() },
-            handler: handler.to_owned(),
-            input: input.to_vec(),
-            due_ms: due_ms(call, due),
-        });
-        id
-    })
+    enqueue(kind, key, handler, input, due, None)
+}
+
+pub(crate) fn call_then(
+    kind: &str,
+    key: &str,
+    handler: &str,
+    input: &[u8],
+    due: Due,
+    then: &Continuation,
+) -> String {
+    assert!(then.context.len() <= CONTEXT_BYTES_MAX, "a reply's context has at most 64 KiB");
+    enqueue(kind, key, handler, input, due, Some(then.clone()))
 }
 
 pub(crate) fn cancel(message_id: &str) -> bool {
@@ -199,6 +206,30 @@ pub(crate) fn timers() -> Vec<PendingTimer> {
 
 pub(crate) fn log(level: Level, line: &str) {
     with(|call| call.log.push((level, line.to_owned())));
+}
+
+fn enqueue(
+    kind: &str,
+    key: &str,
+    handler: &str,
+    input: &[u8],
+    due: Due,
+    then: Option<Continuation>,
+) -> String {
+    assert!(!key.is_empty() && key.len() <= 512, "an entity's key has 1 to 512 bytes");
+    write("send", |call| {
+        call.made += 1;
+        let id = format!("{}.{}", call.message_id, call.made);
+        call.sent.push(Sent {
+            id: id.clone(),
+            target: EntityRef { kind: kind.to_owned(), key: key.to_owned() },
+            handler: handler.to_owned(),
+            input: input.to_vec(),
+            due_ms: due_ms(call, due),
+            then,
+        });
+        id
+    })
 }
 
 fn with<R>(body: impl FnOnce(&mut Call) -> R) -> R {

@@ -27,6 +27,7 @@
 
 mod delivery;
 
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -35,11 +36,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::{EntityRef, MessageId, PendingTimer};
-use crate::entity::{EntityType, Handlers};
+use crate::entity::{EntityType, HandlerKind, Handlers};
 use crate::host::native::{self, Call, TimerRow};
 use crate::log::Level;
 use crate::message::Message;
-use crate::{Error, Result, Timestamp, time};
+use crate::{Bytes, Error, Result, Timestamp, time};
 
 pub use delivery::DeadLetter;
 pub use serde_json::json;
@@ -126,23 +127,26 @@ impl World {
     ///
     /// # Errors
     /// The handler's; a panic has the code `handler_panicked`.
-    pub fn call<R: DeserializeOwned>(
+    pub fn call<R: DeserializeOwned + 'static>(
         &mut self,
         kind: &str,
         key: &str,
         handler: &str,
         arguments: impl Serialize,
     ) -> Result<R> {
-        decode(&self.call_bytes(kind, key, handler, &encode(&arguments), None)?)
+        decode(self.call_bytes(kind, key, handler, &encode(&arguments), None)?)
     }
 
-    /// Runs a command that a client made: `Account::at("alice").deposit(5)`.
+    /// Runs a command that a client made, `Account::at("alice").deposit(5)`, and gives what it returns.
     ///
     /// # Errors
     /// The handler's; a panic has the code `handler_panicked`.
-    pub fn call_typed<R: DeserializeOwned>(&mut self, message: Message) -> Result<R> {
+    pub fn call_typed<R>(&mut self, message: Message<R>) -> Result<R>
+    where
+        R: DeserializeOwned + 'static,
+    {
         let Message { kind, key, handler, input, .. } = message;
-        decode(&self.call_bytes(kind, &key, handler, &input, None)?)
+        decode(self.call_bytes(kind, &key, handler, &input, None)?)
     }
 
     /// Runs a command with a raw body.
@@ -166,14 +170,14 @@ impl World {
     ///
     /// # Errors
     /// The handler's; a panic has the code `handler_panicked`.
-    pub fn read<R: DeserializeOwned>(
+    pub fn read<R: DeserializeOwned + 'static>(
         &mut self,
         kind: &str,
         key: &str,
         handler: &str,
         arguments: impl Serialize,
     ) -> Result<R> {
-        decode(&self.read_bytes(kind, key, handler, &encode(&arguments))?)
+        decode(self.read_bytes(kind, key, handler, &encode(&arguments))?)
     }
 
     /// Runs a query with a raw body.
@@ -279,9 +283,16 @@ impl World {
                 "this world has no entity type {kind:?}, only {known:?}: add it with World::with"
             );
         };
-        match (entity.is_query(handler), query) {
-            (true, false) => panic!("{handler} of {kind} is a query: use World::read"),
-            (false, true) => panic!("{handler} of {kind} is not a query: use World::call"),
+        match (entity.kind_of(handler), query) {
+            (Some(HandlerKind::Query), false) => {
+                panic!("{handler} of {kind} is a query: use World::read")
+            }
+            (Some(HandlerKind::Command), true) => {
+                panic!("{handler} of {kind} is not a query: use World::call")
+            }
+            (Some(HandlerKind::Internal), _) => panic!(
+                "{handler} of {kind} is internal: messages, timers and replies call it, nobody outside"
+            ),
             _ => entity_ref(kind, key),
         }
     }
@@ -293,15 +304,19 @@ impl World {
         sender: Option<EntityRef>,
         content_type: Option<&str>,
     ) -> Call {
-        self.messages += 1;
         Call {
-            message_id: format!("m{}", self.messages),
+            message_id: self.new_id(),
             attempt: 1,
             sender,
             content_type: content_type.map(str::to_owned),
             entity,
             ..Call::default()
         }
+    }
+
+    fn new_id(&mut self) -> String {
+        self.messages += 1;
+        format!("m{}", self.messages)
     }
 
     /// Runs one attempt as a transaction: all that it did is kept, or nothing.
@@ -339,14 +354,18 @@ fn encode(arguments: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(arguments).unwrap_or_else(|error| panic!("arguments are not JSON: {error}"))
 }
 
-fn decode<R: DeserializeOwned>(reply: &[u8]) -> Result<R> {
-    serde_json::from_slice(reply).map_err(|error| {
+fn decode<R: DeserializeOwned + 'static>(reply: Vec<u8>) -> Result<R> {
+    if TypeId::of::<R>() == TypeId::of::<Bytes>() {
+        let bytes: Box<dyn Any> = Box::new(Bytes(reply));
+        return Ok(*bytes.downcast().expect("it is the type that was asked for"));
+    }
+    serde_json::from_slice(&reply).map_err(|error| {
         let (reply, wanted) = (reply.escape_ascii(), std::any::type_name::<R>());
         Error::rejected(format!("the reply {reply} is not a {wanted}: {error}"))
     })
 }
 
-fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
+fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
