@@ -6,7 +6,7 @@ use crate::context::{Ctx, QueryCtx};
 use crate::{Error, Result, host};
 
 /// The state key of the plain fields.
-const PLAIN_KEY: &[u8] = b"self";
+pub(crate) const PLAIN_KEY: &[u8] = b"self";
 
 /// A struct that is an entity type's state; implemented by `#[entity]`.
 pub trait Entity: Sized + 'static {
