@@ -128,6 +128,44 @@ impl<R> fmt::Debug for Then<R> {
     }
 }
 
+/// What the world outside resolves or rejects, made by [`Ctx::callback`](crate::Ctx::callback). It is a secret:
+/// URL-safe text of at most 128 bytes that nobody can guess.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallbackToken(String);
+
+impl CallbackToken {
+    pub(crate) fn new(token: String) -> Self {
+        Self(token)
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for CallbackToken {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// Not the secret: logs are read by others.
+impl fmt::Debug for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0.rsplit_once('-').map_or("", |(id, _)| id);
+        write!(f, "CallbackToken({id}-…)")
+    }
+}
+
 /// The JSON of a reply.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,6 +3,7 @@
 //! command that succeeded, and only when it changed.
 
 use crate::context::{Ctx, QueryCtx};
+use crate::migration::Migration;
 use crate::{Error, Result, host};
 
 /// The state key of the plain fields.
@@ -14,6 +15,8 @@ pub trait Entity: Sized + 'static {
     const TYPE: &'static str;
     /// Whether it has plain fields.
     const PLAIN: bool;
+    /// The version of the state's shape: `#[entity(version = 2)]`.
+    const VERSION: u32 = 1;
 
     /// The entity whose plain fields are this JSON object; a field that is missing has its default.
     #[doc(hidden)]
@@ -28,6 +31,8 @@ pub trait Entity: Sized + 'static {
 pub trait Handlers: Entity {
     /// All of them, in the order of the source.
     const HANDLERS: &'static [Handler<Self>];
+    /// How older state becomes this: the methods with `#[migrate(from = N)]`, lowest first.
+    const MIGRATIONS: &'static [Migration<Self>] = &[];
 }
 
 /// One handler: its name, what it takes and gives, and how to run it.
@@ -35,6 +40,8 @@ pub trait Handlers: Entity {
 pub struct Handler<E> {
     name: &'static str,
     is_internal: bool,
+    /// The doc comment's text as JSON; empty when there is none.
+    about: &'static str,
     input: &'static str,
     output: &'static str,
     run: Run<E>,
@@ -60,7 +67,7 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Command<E>,
     ) -> Self {
-        Self { name, is_internal: false, input, output, run: Run::Command(run) }
+        Self { name, is_internal: false, about: "", input, output, run: Run::Command(run) }
     }
 
     /// A `&self` method.
@@ -71,13 +78,20 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Query<E>,
     ) -> Self {
-        Self { name, is_internal: false, input, output, run: Run::Query(run) }
+        Self { name, is_internal: false, about: "", input, output, run: Run::Query(run) }
     }
 
     /// The same command for entities of the app, timers and replies only: nobody outside can call it.
     #[must_use]
     pub const fn internal(mut self) -> Self {
         self.is_internal = true;
+        self
+    }
+
+    /// The same with the text of its doc comment, a JSON string.
+    #[must_use]
+    pub const fn about(mut self, json: &'static str) -> Self {
+        self.about = json;
         self
     }
 
@@ -226,12 +240,19 @@ fn gives_bytes<E: Handlers>(name: &str) -> bool {
 fn write_type<E: Handlers>(out: &mut String) {
     out.push_str(&format!(r#"{{"type":"{}","handlers":["#, E::TYPE));
     for (position, handler) in E::HANDLERS.iter().enumerate() {
-        let comma = if position > 0 { "," } else { "" };
-        let kind = handler.kind().as_str();
-        let Handler { name, input, output, .. } = handler;
-        out.push_str(&format!(
-            r#"{comma}{{"name":"{name}","kind":"{kind}","input":{input},"output":{output}}}"#
-        ));
+        let Handler { name, about, input, output, .. } = handler;
+        out.push_str(if position > 0 { "," } else { "" });
+        for part in [r#"{"name":""#, name, r#"","kind":""#, handler.kind().as_str(), "\""] {
+            out.push_str(part);
+        }
+        for (member, json) in [("about", about), ("input", input), ("output", output)] {
+            if !json.is_empty() {
+                for part in [",\"", member, "\":", json] {
+                    out.push_str(part);
+                }
+            }
+        }
+        out.push('}');
     }
     out.push_str("]}");
 }

@@ -53,7 +53,8 @@
 //! A transaction never waits for another entity. [`Message::call_then`] sends a message and names a reply
 //! handler, a method whose first argument after the context is a [`Reply`]: it is called when the message
 //! has ended, done or not, with what the call hands it as context. `#[internal]` on a `&mut self` method makes
-//! a command for entities of the app and timers only: nobody outside can call it.
+//! a command for entities of the app and timers only: nobody outside can call it. A reply handler also hears
+//! of a [callback](Ctx::callback), a token that the world outside resolves or rejects by HTTP.
 //!
 //! # State
 //! Plain fields are loaded before a call and written back after it, as one JSON value, when they changed.
@@ -83,6 +84,8 @@ mod host;
 pub mod input;
 pub mod log;
 mod message;
+#[doc(hidden)]
+pub mod migration;
 #[cfg(any(target_arch = "wasm32", test))]
 mod panic;
 #[doc(hidden)]
@@ -94,19 +97,20 @@ mod time;
 
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
-pub use continuation::{Failure, FailureKind, Reply, Then};
+pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
 pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
+pub use migration::Migration;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp, debug, ensure,
-        entity, error, handlers, info, reject, warn,
+        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp,
+        debug, ensure, entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

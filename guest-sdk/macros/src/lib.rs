@@ -3,8 +3,10 @@
 //! are reported at once, each at its token.
 
 mod client;
+mod docs;
 mod entity;
 mod handlers;
+mod migrate;
 mod names;
 mod schema;
 
@@ -25,6 +27,14 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `&mut self` is a command, `&self` a query. After `self` a command may take `ctx: &Ctx` and a query
 /// `ctx: &QueryCtx`; all further arguments are owned values that serde can read. Methods that are not `pub`
 /// are helpers.
+///
+/// `#[internal]` on a `&mut self` method makes a command that only entities of the app and timers call. A
+/// method whose first argument after the context is a `Reply<T>` is a reply handler: internal too, and called
+/// with how a message ended; `Account::reply()` names one for `call_then` and `callback`.
+///
+/// `#[migrate(from = 1)]` on a method, `pub` or not, makes the entity of state that version 1 of it has
+/// stored: `fn cents(old: V1) -> Account`, or `fn cents(&mut self, old: V1)`, where `V1` is a struct of the
+/// older plain fields that serde can read. A step may also give the next version's struct, for the next step.
 ///
 /// `Account::at(key)` sends to the commands of another entity, `Account::timer(name)` calls one of this
 /// entity's later.
@@ -49,7 +59,10 @@ struct Mistakes(Option<syn::Error>);
 
 impl Mistakes {
     fn add(&mut self, at: &dyn quote::ToTokens, message: &str) {
-        let error = syn::Error::new_spanned(at, message);
+        self.add_error(syn::Error::new_spanned(at, message));
+    }
+
+    fn add_error(&mut self, error: syn::Error) {
         match &mut self.0 {
             Some(all) => all.combine(error),
             None => self.0 = Some(error),

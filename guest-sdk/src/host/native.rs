@@ -14,6 +14,9 @@ use crate::log::Level;
 /// Longest context of a continuation, as the host has it.
 const CONTEXT_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest life of a callback, as the host has it.
+const CALLBACK_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
+
 /// One call: what the handler may see, and what it did.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
@@ -30,10 +33,15 @@ pub(crate) struct Call {
     pub(crate) state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) timers: BTreeMap<String, TimerRow>,
     pub(crate) sent: Vec<Sent>,
-    /// Messages sent, those included that the call has cancelled again: ids are not used twice.
+    /// Messages sent and callbacks made, with those that the call took back: ids are not used twice.
     pub(crate) made: u64,
     pub(crate) cancellable: Vec<String>,
     pub(crate) cancelled: Vec<String>,
+    /// Callbacks that the call made.
+    pub(crate) callbacks: Vec<Callback>,
+    /// Tokens of this entity that nobody has used.
+    pub(crate) open_callbacks: Vec<String>,
+    pub(crate) withdrawn: Vec<String>,
     pub(crate) log: Vec<(Level, String)>,
     /// How often the state was written, for tests of what a call writes.
     pub(crate) writes: usize,
@@ -48,6 +56,14 @@ pub(crate) struct Sent {
     pub(crate) input: Vec<u8>,
     pub(crate) due_ms: u64,
     pub(crate) then: Option<Continuation>,
+}
+
+/// A token that waits for the world outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Callback {
+    pub(crate) token: String,
+    pub(crate) then: Continuation,
+    pub(crate) expires_ms: u64,
 }
 
 /// A pending timer of an entity.
@@ -175,6 +191,38 @@ pub(crate) fn cancel(message_id: &str) -> bool {
             return false;
         };
         call.cancelled.push(call.cancellable.remove(at));
+        true
+    })
+}
+
+pub(crate) fn callback_create(then: &Continuation, expires: Due) -> String {
+    assert!(then.context.len() <= CONTEXT_BYTES_MAX, "a reply's context has at most 64 KiB");
+    write("make a callback", |call| {
+        let expires_ms = due_ms(call, expires);
+        assert!(
+            expires_ms <= call.now_ms.saturating_add(CALLBACK_MS_MAX),
+            "a callback expires after at most 400 days"
+        );
+        call.made += 1;
+        let secret: String =
+            (0..16).map(|_| format!("{:02x}", next_random(&mut call.seed))).collect();
+        let token = format!("{}.{}-{secret}", call.message_id, call.made);
+        call.callbacks.push(Callback { token: token.clone(), then: then.clone(), expires_ms });
+        token
+    })
+}
+
+pub(crate) fn callback_cancel(token: &str) -> bool {
+    write("withdraw a callback", |call| {
+        let own = call.callbacks.len();
+        call.callbacks.retain(|callback| callback.token != token);
+        if call.callbacks.len() < own {
+            return true;
+        }
+        let Some(at) = call.open_callbacks.iter().position(|open| open == token) else {
+            return false;
+        };
+        call.withdrawn.push(call.open_callbacks.remove(at));
         true
     })
 }

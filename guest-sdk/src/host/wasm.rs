@@ -1,7 +1,9 @@
 //! The host as a guest sees it: thin calls of the generated bindings.
 
 use super::{Continuation, Due, Entry};
-use crate::bindings::keystead::entity::{context, log as logs, outbox, state, timers, types};
+use crate::bindings::keystead::entity::{
+    callbacks, context, log as logs, outbox, state, timers, types,
+};
 use crate::context::{EntityRef, PendingTimer};
 use crate::log::Level;
 
@@ -79,6 +81,14 @@ pub(crate) fn call_then(
 
 pub(crate) fn cancel(message_id: &str) -> bool {
     outbox::cancel(message_id)
+}
+
+pub(crate) fn callback_create(then: &Continuation, expires: Due) -> String {
+    callbacks::create(&wit_continuation(then), wit_due(expires))
+}
+
+pub(crate) fn callback_cancel(token: &str) -> bool {
+    callbacks::cancel(token)
 }
 
 pub(crate) fn timer_set(name: &str, handler: &str, input: &[u8], due: Due) {

@@ -74,6 +74,7 @@ pub(super) struct Pending {
 pub(super) enum Event {
     Message(usize),
     Timer(EntityRef, String),
+    Expiry(String),
 }
 
 impl World {
@@ -175,6 +176,7 @@ impl World {
             self.push(sent, Some(call.entity.clone()));
         }
         self.pending.retain(|pending| !call.cancelled.contains(&pending.id));
+        self.callbacks.keep(&call.entity, call.callbacks, &call.withdrawn);
         self.entities.insert(call.entity, Stored { state: call.state, timers: call.timers });
     }
 
@@ -188,15 +190,17 @@ impl World {
         }
     }
 
-    /// Delivers a message, or runs a timer.
+    /// Delivers a message, runs a timer, or lets a callback expire.
     pub(super) fn perform(&mut self, event: Event) {
         match event {
             Event::Message(at) => self.attempt(at),
             Event::Timer(entity, name) => self.fire(&entity, &name),
+            Event::Expiry(token) => self.expire(&token),
         }
     }
 
-    /// All that may be delivered now or later, with when: one message of each pair, and the timers.
+    /// All that may happen now or later, with when: one message of each pair, the timers, the callbacks'
+    /// expiries.
     pub(super) fn events(&self) -> Vec<(u64, Event)> {
         let heads = self.heads();
         let free = self.pending.iter().enumerate().filter(|(_, one)| {
@@ -209,7 +213,9 @@ impl World {
             let rows = stored.timers.iter();
             rows.map(|(name, row)| (row.due_ms, Event::Timer(entity.clone(), name.clone())))
         });
-        messages.chain(timers).collect()
+        let expiries = self.callbacks.expiries();
+        let expiries = expiries.map(|(due_ms, token)| (due_ms, Event::Expiry(token.to_owned())));
+        messages.chain(timers).chain(expiries).collect()
     }
 
     /// When the next message that failed before is tried again.
@@ -217,7 +223,7 @@ impl World {
         self.pending.iter().filter(|one| one.failed > 0).map(|one| one.due_ms).min()
     }
 
-    fn push(&mut self, sent: Sent, sender: Option<EntityRef>) {
+    pub(super) fn push(&mut self, sent: Sent, sender: Option<EntityRef>) {
         let Sent { id, target, handler, input, due_ms, then } = sent;
         self.messages += 1;
         let is_doomed = sender.is_some() && self.faults.as_mut().is_some_and(Faults::parks);
@@ -306,7 +312,7 @@ impl World {
             Err(error) if error.is_retryable() => self.failed(message, error),
             Err(error) => {
                 self.repeat(&message);
-                self.reject(message, error);
+                self.refused(message, error);
             }
         }
     }
@@ -343,7 +349,7 @@ impl World {
     }
 
     /// The handler said no, for good. A message whose sender hears nothing becomes a dead letter.
-    fn reject(&mut self, mut message: Pending, error: Error) {
+    fn refused(&mut self, mut message: Pending, error: Error) {
         if !message.is_request && message.then.is_none() {
             message.failed += 1;
             return self.park(message, error);
@@ -416,7 +422,7 @@ impl fmt::Display for Pending {
 }
 
 /// What a reply handler takes: the context and the reply.
-fn with_reply(context: &[u8], reply: &Reply<Box<RawValue>>) -> Vec<u8> {
+pub(super) fn with_reply(context: &[u8], reply: &Reply<Box<RawValue>>) -> Vec<u8> {
     let reply = serde_json::to_vec(reply).expect("a reply has a JSON form");
     let members = context.strip_suffix(b"}").expect("a context is a JSON object");
     let comma: &[u8] = if members == b"{" { b"" } else { b"," };
@@ -430,7 +436,7 @@ fn reply_value(value: Vec<u8>, is_bytes: bool) -> Box<RawValue> {
     json.and_then(RawValue::from_string).expect("a handler's value is JSON")
 }
 
-fn failed(code: &str, message: &str) -> Reply<Box<RawValue>> {
+pub(super) fn failed(code: &str, message: &str) -> Reply<Box<RawValue>> {
     let error = Error::rejected(message).with_code(code.to_owned());
     Reply::Failed(failure(FailureKind::Failed, &error))
 }

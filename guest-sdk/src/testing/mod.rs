@@ -25,6 +25,7 @@
 //! assert_eq!(world.call_typed::<u64>(Counter::at("c1").add(3)).unwrap(), 5);
 //! ```
 
+mod callbacks;
 mod delivery;
 mod explore;
 mod faults;
@@ -53,6 +54,7 @@ pub use faults::Faults;
 pub use serde_json::json;
 pub use sight::SentMessage;
 
+use callbacks::Callbacks;
 use delivery::Pending;
 use requests::{Answer, Request};
 use sight::Trace;
@@ -73,6 +75,7 @@ pub struct World {
     entities: BTreeMap<EntityRef, Stored>,
     pending: Vec<Pending>,
     dead: Vec<DeadLetter>,
+    callbacks: Callbacks,
     rejected: Vec<(MessageId, Error)>,
     log: Vec<(Level, String)>,
     config: BTreeMap<String, String>,
@@ -111,6 +114,7 @@ impl World {
             entities: BTreeMap::new(),
             pending: Vec::new(),
             dead: Vec::new(),
+            callbacks: Callbacks::default(),
             rejected: Vec::new(),
             log: Vec::new(),
             config: BTreeMap::new(),
@@ -188,10 +192,8 @@ impl World {
     ) -> Result<Vec<u8>> {
         let entity = self.entity(kind, key, handler, false);
         let content_type = content_type.map(str::to_owned);
-        self.request(
-            entity,
-            Request { handler: handler.to_owned(), body: body.to_vec(), content_type },
-        )
+        let (handler, body) = (handler.to_owned(), body.to_vec());
+        self.request(&entity, &Request { handler, body, content_type })
     }
 
     /// Runs a query.
@@ -389,6 +391,7 @@ impl World {
         };
         let own = self.pending.iter().filter(own).filter(|one| self.is_open(one));
         call.cancellable = own.map(|one| one.id.clone()).collect();
+        call.open_callbacks = self.callbacks.open_of(&call.entity);
         call.app = "test".to_owned();
         call.now_ms = self.now_ms;
         let salt = self.faults.as_ref().map_or(0, Faults::salt);

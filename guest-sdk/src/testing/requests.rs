@@ -46,19 +46,19 @@ impl World {
     }
 
     /// Serves a call. With faults, its client may get no answer and repeat it.
-    pub(super) fn request(&mut self, entity: EntityRef, request: Request) -> Result<Vec<u8>> {
+    pub(super) fn request(&mut self, entity: &EntityRef, request: &Request) -> Result<Vec<u8>> {
         let slot = self.next_key.take().map(|key| (entity.clone(), key));
         self.progress();
         let mut is_repeated = false;
         loop {
             let answer = match slot.as_ref().and_then(|slot| self.answers.get(slot)) {
-                Some(answered) => first_answer(answered, &request),
-                None => self.serve(&entity, &request),
+                Some(answered) => first_answer(answered, request),
+                None => self.serve(entity, request),
             };
             let told = answer.as_ref().map(Vec::as_slice);
             self.note(|| format!("call {entity} {request}{}", outcome(told)));
             if let (Some(slot), false) = (&slot, answer.as_ref().is_err_and(Error::is_retryable)) {
-                let kept = Answer::Called(answer.as_ref().map(Vec::clone).map_err(copy));
+                let kept = Answer::Called(answer.as_ref().cloned().map_err(copy));
                 self.answers.entry(slot.clone()).or_insert_with(|| (request.clone(), kept));
             }
             if is_repeated || !self.loses_answer() {
@@ -114,7 +114,7 @@ impl std::fmt::Display for Request {
 
 fn first_answer((first, answer): &(Request, Answer), request: &Request) -> Result<Vec<u8>> {
     match answer {
-        Answer::Called(answer) if first == request => answer.as_ref().map(Vec::clone).map_err(copy),
+        Answer::Called(answer) if first == request => answer.as_ref().cloned().map_err(copy),
         _ => Err(Error::rejected("the idempotency key stands for another request")
             .with_code("idempotency_mismatch")),
     }

@@ -26,7 +26,10 @@ pub(super) fn difference(first: &Ran, second: &Ran) -> Option<String> {
         (Err(first), Err(second)) if first.code() == second.code() => return None,
         _ => return Some(format!("it ended with {first:?}, then with {second:?}")),
     }
-    of_state(one, two).or_else(|| of_sends(one, two)).or_else(|| of_timers(one, two))
+    of_state(one, two)
+        .or_else(|| of_sends(one, two))
+        .or_else(|| of_timers(one, two))
+        .or_else(|| of_callbacks(one, two))
 }
 
 fn of_state(one: &Call, two: &Call) -> Option<String> {
@@ -87,6 +90,23 @@ fn of_timers(one: &Call, two: &Call) -> Option<String> {
     let cancelled = |call: &Call| call.cancelled.iter().cloned().collect::<BTreeSet<_>>();
     let (first, second) = (cancelled(one), cancelled(two));
     (first != second).then(|| format!("it cancelled the messages {first:?}, then {second:?}"))
+}
+
+fn of_callbacks(one: &Call, two: &Call) -> Option<String> {
+    let made = |call: &Call| -> Value {
+        let callbacks = call.callbacks.iter().map(|made| {
+            let (handler, context) = (made.then.handler, value(&made.then.context));
+            json!({"then": handler, "with": context, "expires_ms": made.expires_ms})
+        });
+        callbacks.collect()
+    };
+    let (first, second) = (made(one), made(two));
+    if first != second {
+        return Some(format!("it made the callbacks {first}, then {second}"));
+    }
+    let withdrawn = |call: &Call| call.withdrawn.iter().cloned().collect::<BTreeSet<_>>();
+    let (first, second) = (withdrawn(one), withdrawn(two));
+    (first != second).then(|| format!("it withdrew the callbacks {first:?}, then {second:?}"))
 }
 
 fn same(first: &[u8], second: &[u8]) -> bool {
