@@ -2,12 +2,11 @@
 //! `#[entity]` and `#[handlers]` implement the two traits. Invariant: plain state is written only after a
 //! command that succeeded, and only when it changed.
 
-use crate::context::{Ctx, QueryCtx};
-use crate::migration::Migration;
-use crate::{Error, Result, host};
+use std::marker::PhantomData;
 
-/// The state key of the plain fields.
-pub(crate) const PLAIN_KEY: &[u8] = b"self";
+use crate::context::{Ctx, QueryCtx};
+use crate::migration::{self, MIGRATE, Migration};
+use crate::{Error, Result};
 
 /// A struct that is an entity type's state; implemented by `#[entity]`.
 pub trait Entity: Sized + 'static {
@@ -17,6 +16,9 @@ pub trait Entity: Sized + 'static {
     const PLAIN: bool;
     /// The version of the state's shape: `#[entity(version = 2)]`.
     const VERSION: u32 = 1;
+    /// Its fields as the describe document has them.
+    #[doc(hidden)]
+    const FIELDS: &'static str = "{}";
 
     /// The entity whose plain fields are this JSON object; a field that is missing has its default.
     #[doc(hidden)]
@@ -31,7 +33,7 @@ pub trait Entity: Sized + 'static {
 pub trait Handlers: Entity {
     /// All of them, in the order of the source.
     const HANDLERS: &'static [Handler<Self>];
-    /// How older state becomes this: the methods with `#[migrate(from = N)]`, lowest first.
+    /// The steps from older versions of its state, in any order.
     const MIGRATIONS: &'static [Migration<Self>] = &[];
 }
 
@@ -195,41 +197,44 @@ pub fn describe(types: &[EntityType]) -> String {
     out
 }
 
+/// The handlers that the SDK adds to a type. Their names have a `-`, as no author's has.
+struct Own<E>(PhantomData<E>);
+
+impl<E: Handlers> Own<E> {
+    const HANDLERS: &'static [Handler<E>] =
+        if E::MIGRATIONS.is_empty() { &[] } else { &[Self::MIGRATE] };
+
+    /// A command like any other, whose state is brought to the code's version before it runs.
+    const MIGRATE: Handler<E> =
+        Handler::command(MIGRATE, NO_ARGUMENTS, NOTHING, |_, _, _| Ok(b"null".to_vec())).internal();
+}
+
+const NO_ARGUMENTS: &str =
+    r#"{"json":{"type":"object","properties":{},"required":[],"additionalProperties":false}}"#;
+const NOTHING: &str = r#"{"json":{"type":"null"}}"#;
+
+fn handlers<E: Handlers>() -> impl Iterator<Item = &'static Handler<E>> {
+    E::HANDLERS.iter().chain(Own::<E>::HANDLERS)
+}
+
 fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
-    let Some(handler) = E::HANDLERS.iter().find(|handler| handler.name == name) else {
+    let Some(handler) = handlers::<E>().find(|handler| handler.name == name) else {
         let text = format!("{} has no handler `{name}`", E::TYPE);
         return Err(Error::rejected(text).with_code("unknown_handler"));
     };
-    let stored = if E::PLAIN { host::get(PLAIN_KEY) } else { None };
-    let mut entity =
-        E::load(stored.as_deref().unwrap_or(b"{}")).map_err(|error| unfit::<E>(&error))?;
     match handler.run {
-        Run::Query(query) => query(&entity, &QueryCtx::new(), input),
+        Run::Query(query) => query(&migration::load(true)?.entity, &QueryCtx::new(), input),
         Run::Command(command) => {
-            let before = match stored {
-                None if E::PLAIN => Some(entity.plain().map_err(|error| unfit::<E>(&error))?),
-                stored => stored,
-            };
-            let reply = command(&mut entity, &Ctx::new(), input)?;
-            if E::PLAIN {
-                let after = entity.plain().map_err(|error| unfit::<E>(&error))?;
-                if before.as_ref() != Some(&after) {
-                    host::set(PLAIN_KEY, &after);
-                }
-            }
+            let mut loaded = migration::load(false)?;
+            let reply = command(&mut loaded.entity, &Ctx::new(), input)?;
+            loaded.store()?;
             Ok(reply)
         }
     }
 }
 
-/// State that does not decode or encode: worth another attempt, because another version of the app may.
-fn unfit<E: Entity>(error: &serde_json::Error) -> Error {
-    let text = format!("the plain fields of {} do not fit what is stored: {error}", E::TYPE);
-    Error::retryable(text).with_code("state_mismatch")
-}
-
 fn kind_of<E: Handlers>(name: &str) -> Option<HandlerKind> {
-    E::HANDLERS.iter().find(|handler| handler.name == name).map(Handler::kind)
+    handlers::<E>().find(|handler| handler.name == name).map(Handler::kind)
 }
 
 fn gives_bytes<E: Handlers>(name: &str) -> bool {
@@ -238,8 +243,17 @@ fn gives_bytes<E: Handlers>(name: &str) -> bool {
 }
 
 fn write_type<E: Handlers>(out: &mut String) {
-    out.push_str(&format!(r#"{{"type":"{}","handlers":["#, E::TYPE));
-    for (position, handler) in E::HANDLERS.iter().enumerate() {
+    let (version, oldest) = (E::VERSION, const { migration::oldest::<E>() });
+    out.push_str(&format!(r#"{{"type":"{}","state":{{"version":{version},"#, E::TYPE));
+    if oldest < version {
+        out.push_str(&format!(r#""migrates_from":{oldest},"#));
+    }
+    out.push_str(&format!(r#""fields":{}}},"#, E::FIELDS));
+    if oldest < version {
+        out.push_str(&format!(r#""migrate":"{MIGRATE}","#));
+    }
+    out.push_str(r#""handlers":["#);
+    for (position, handler) in handlers::<E>().enumerate() {
         let Handler { name, about, input, output, .. } = handler;
         out.push_str(if position > 0 { "," } else { "" });
         for part in [r#"{"name":""#, name, r#"","kind":""#, handler.kind().as_str(), "\""] {

@@ -62,10 +62,19 @@
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
 //!
+//! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
+//! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
+//! the state has a version, `#[entity(version = 2)]`, and steps that lead to it, [`Migration`]s: an entity
+//! migrates by itself in the transaction of the next command that it gets, or before the next query.
+//!
 //! # Building
 //! The crate is a `cdylib` (and `rlib`, so that its tests can use it) for `wasm32-unknown-unknown`;
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
+
+// The macros' output names this crate, and its own tests use them.
+#[cfg(test)]
+extern crate self as keystead_sdk;
 
 #[cfg(target_arch = "wasm32")]
 mod alloc;

@@ -1,9 +1,8 @@
-//! `#[migrate(from = N)]`: methods that turn older state into the entity. A step that gives the entity leads
-//! to its own version; one that gives another type leads to version N + 1, whose step takes that type.
-//! Invariant: from the lowest N on no version is left out.
+//! `#[migrate(from = N)]`: methods that bring state of version N to version N + 1. The last one gives the
+//! entity; those before it give what the next one takes. Invariant: from the lowest N on none is left out.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::{Attribute, FnArg, Ident, ImplItemFn, LitInt, Meta, ReturnType, Type};
 
 use crate::{Mistakes, schema};
@@ -16,20 +15,20 @@ pub(crate) struct Step {
     ident: Ident,
     from: LitInt,
     version: u32,
-    /// The type of the older state.
-    old: Type,
+    /// The type of the older plain fields; none when they are `self`'s.
+    old: Option<Type>,
     gives: Gives,
 }
 
 /// What a step makes of older state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gives {
-    /// Plain fields of the next version.
+    /// Plain fields of the next version, as a type of their own.
     Next,
     /// The entity.
     Whole,
-    /// Nothing: it fills the entity it is called on.
-    Fill,
+    /// Nothing: it changes the entity it is called on.
+    Change,
 }
 
 /// A method's `#[migrate]`.
@@ -62,12 +61,12 @@ impl Step {
         if !signature.generics.params.is_empty() {
             mistakes.add(&signature.generics, "a migration can't be generic");
         }
-        let fills = fills(method, mistakes);
-        let old = old(method, mistakes);
-        let gives = match (&signature.output, fills) {
-            (_, true) => Gives::Fill,
+        let changes = changes(method, mistakes);
+        let old = old(method, changes, mistakes);
+        let gives = match (&signature.output, changes) {
+            (_, true) => Gives::Change,
             (ReturnType::Default, false) => {
-                let text = "a migration returns the entity, or takes `&mut self` and fills it";
+                let text = "a migration returns the entity, or takes `&mut self` and changes it";
                 mistakes.add(&signature.ident, text);
                 return None;
             }
@@ -75,25 +74,36 @@ impl Step {
             _ => Gives::Next,
         };
         let (from, version) = from?;
-        Some(Self { ident: signature.ident.clone(), from, version, old: old?, gives })
+        (old.is_some() || changes).then(|| Self {
+            ident: signature.ident.clone(),
+            from,
+            version,
+            old,
+            gives,
+        })
     }
 
     fn row(&self, entity: &Ident) -> TokenStream {
-        let Self { ident, version, old, .. } = self;
-        let read = quote_spanned!(crate::at(old)=> ::keystead_sdk::migration::read::<#old>(old)?);
-        let (kind, body) = match self.gives {
-            Gives::Next => {
-                let value = quote!(Returned(#entity::#ident(#read)).outcome()?);
-                (
-                    "next",
-                    quote_spanned!(crate::at(ident)=> |old| ::keystead_sdk::reply::json(#value)),
-                )
+        let Self { ident, version, old, gives, .. } = self;
+        let ty = old.iter();
+        let step = match (gives, old) {
+            (Gives::Next, _) => {
+                quote!(convert(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome()))
             }
-            Gives::Whole => ("whole", quote!(|old| Returned(#entity::#ident(#read)).outcome())),
-            Gives::Fill => ("fill", quote!(|entity, old| Returned(entity.#ident(#read)).outcome())),
+            (Gives::Whole, _) => {
+                quote!(replace(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome()))
+            }
+            (Gives::Change, Some(ty)) => {
+                quote!(change(old, |entity: &mut Self, old: #ty| Returned(entity.#ident(old)).outcome()))
+            }
+            (Gives::Change, None) => {
+                quote!(change_in_place(old, |entity: &mut Self| Returned(entity.#ident()).outcome()))
+            }
         };
-        let kind = format_ident!("{}", kind);
-        quote!(::keystead_sdk::Migration::<Self>::#kind(#version, #body))
+        // What does not fit is shown where the older type is written.
+        let place = old.as_ref().map_or_else(|| crate::at(ident), crate::at);
+        let step = quote_spanned!(place=> ::keystead_sdk::migration::#step);
+        quote!(::keystead_sdk::Migration::new(#version, |old| #step))
     }
 }
 
@@ -109,12 +119,18 @@ pub(crate) fn check(steps: &mut [Step], mistakes: &mut Mistakes) {
         } else if this + 1 != next {
             let text = format!("no `#[migrate(from = {})]` comes before this one", this + 1);
             mistakes.add(&second.from, &text);
+        } else if first.gives == Gives::Whole {
+            let text = format!(
+                "the entity is what the last migration gives: return what `{}` takes",
+                second.ident
+            );
+            mistakes.add(&first.ident, &text);
         }
     }
     if let Some(last) = steps.last()
         && last.gives == Gives::Next
     {
-        let text = "the last migration returns the entity, or takes `&mut self` and fills it";
+        let text = "the last migration returns the entity, or takes `&mut self` and changes it";
         mistakes.add(&last.ident, text);
     }
 }
@@ -173,7 +189,7 @@ fn from(attribute: &Attribute, mistakes: &mut Mistakes) -> Option<(LitInt, u32)>
 }
 
 /// Whether it takes `&mut self`.
-fn fills(method: &ImplItemFn, mistakes: &mut Mistakes) -> bool {
+fn changes(method: &ImplItemFn, mistakes: &mut Mistakes) -> bool {
     let Some(receiver) = method.sig.receiver() else { return false };
     let is_exclusive = receiver.reference.is_some() && receiver.mutability.is_some();
     if !is_exclusive || receiver.colon_token.is_some() {
@@ -182,8 +198,8 @@ fn fills(method: &ImplItemFn, mistakes: &mut Mistakes) -> bool {
     true
 }
 
-/// The type of its one argument.
-fn old(method: &ImplItemFn, mistakes: &mut Mistakes) -> Option<Type> {
+/// The type of its one argument, which only a step that changes `self` may do without.
+fn old(method: &ImplItemFn, changes: bool, mistakes: &mut Mistakes) -> Option<Type> {
     let inputs: Vec<_> = method
         .sig
         .inputs
@@ -194,8 +210,10 @@ fn old(method: &ImplItemFn, mistakes: &mut Mistakes) -> Option<Type> {
         })
         .collect();
     let Some((first, others)) = inputs.split_first() else {
-        let text = "a migration takes the older state: `old: V1`, a struct that serde can read";
-        mistakes.add(&method.sig.ident, text);
+        if !changes {
+            let text = "a migration takes the older state: `old: V1`, a struct that serde can read";
+            mistakes.add(&method.sig.ident, text);
+        }
         return None;
     };
     for other in others {
@@ -214,8 +232,10 @@ fn is_entity(ty: &Type, entity: Option<&Ident>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use quote::format_ident;
     use syn::{ImplItem, ItemImpl};
+
+    use super::*;
 
     fn mistakes(item: &str) -> Vec<String> {
         let item: ItemImpl = syn::parse_str(item).expect(item);
@@ -241,7 +261,7 @@ mod tests {
                 #[migrate(to = 2)] fn d(old: V1) -> Account {}
                 #[migrate(from = 1, from = 2)] async fn e<T>(old: V1) -> Account {}
                 #[migrate(from = 2)] fn f(&self, old: V1) {}
-                #[migrate(from = 3)] fn g(&mut self) {}
+                #[migrate(from = 3)] fn g() -> Account {}
                 #[migrate(from = 4)] fn h(&mut self, old: &V1, ctx: &Ctx) {}
                 #[migrate(from = 5)] fn i(old: V1) {}
                 #[migrate(from = 6)] #[migrate(from = 7)] #[internal] #[cfg(test)]
@@ -264,6 +284,7 @@ mod tests {
             "one version",
             "no handler",
             "no cfg",
+            "return what `f` takes",
             "no `#[migrate(from = 3)]`",
             "no `#[migrate(from = 5)]`",
         ];
@@ -277,22 +298,21 @@ mod tests {
     fn steps_follow_each_other_up_to_the_entity() {
         let found = mistakes(
             "impl Account {
-                #[migrate(from = 2)] fn a(old: V2) -> Result<V3> {}
-                #[migrate(from = 1)] fn b(old: V1) -> V2 {}
-                #[migrate(from = 1)] fn c(&mut self, old: V1) {}
+                #[migrate(from = 3)] fn a(old: V3) -> Result<V4> {}
+                #[migrate(from = 2)] fn b(old: V2) -> Account {}
+                #[migrate(from = 1)] fn c(old: V1) -> V2 {}
+                #[migrate(from = 1)] fn d(&mut self, old: V1) {}
             }",
         );
-        assert_eq!(found.len(), 2, "{found:#?}");
-        assert_eq!(found[0], "`b` migrates from version 1 already");
-        assert!(found[1].starts_with("the last migration returns the entity"), "{found:?}");
-        assert!(
-            mistakes(
-                "impl Account {
-                #[migrate(from = 2)] fn a(old: V2) -> Result<Self> {}
-                #[migrate(from = 1)] fn b(old: V1) -> V2 {}
-            }"
-            )
-            .is_empty()
-        );
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert_eq!(found[0], "`c` migrates from version 1 already");
+        assert!(found[1].ends_with("return what `a` takes"), "{found:?}");
+        assert!(found[2].starts_with("the last migration returns the entity"), "{found:?}");
+        let right = "impl Account {
+            #[migrate(from = 3)] fn a(&mut self) {}
+            #[migrate(from = 2)] fn b(&mut self, old: V2) -> Result<()> {}
+            #[migrate(from = 1)] fn c(old: V1) -> V2 {}
+        }";
+        assert!(mistakes(right).is_empty());
     }
 }

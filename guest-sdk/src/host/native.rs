@@ -43,8 +43,16 @@ pub(crate) struct Call {
     pub(crate) open_callbacks: Vec<String>,
     pub(crate) withdrawn: Vec<String>,
     pub(crate) log: Vec<(Level, String)>,
-    /// How often the state was written, for tests of what a call writes.
-    pub(crate) writes: usize,
+    /// What the call asked of the state, in order, for tests of what it touches.
+    pub(crate) touched: Vec<(Touch, Vec<u8>)>,
+}
+
+/// A call of the state's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    Scan,
+    Write,
 }
 
 /// A message that a call sent.
@@ -127,21 +135,24 @@ pub(crate) fn config(name: &str) -> Option<String> {
 }
 
 pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
-    with(|call| call.state.get(key).cloned())
+    with(|call| {
+        call.touched.push((Touch::Read, key.to_vec()));
+        call.state.get(key).cloned()
+    })
 }
 
 pub(crate) fn set(key: &[u8], value: &[u8]) {
     assert!(!key.is_empty() && key.len() <= 1024, "a state key has 1 to 1024 bytes");
     assert!(value.len() <= 1024 * 1024, "a state value has at most 1 MiB");
     write("write state", |call| {
-        call.writes += 1;
+        call.touched.push((Touch::Write, key.to_vec()));
         call.state.insert(key.to_vec(), value.to_vec());
     });
 }
 
 pub(crate) fn delete(key: &[u8]) {
     write("delete state", |call| {
-        call.writes += 1;
+        call.touched.push((Touch::Write, key.to_vec()));
         call.state.remove(key);
     });
 }
@@ -151,6 +162,7 @@ pub(crate) fn scan(start: &[u8], end: Option<&[u8]>, limit: u32, descending: boo
         return Vec::new();
     }
     with(|call| {
+        call.touched.push((Touch::Scan, start.to_vec()));
         let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
         let rows = call.state.range::<[u8], _>(bounds);
         let row = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());

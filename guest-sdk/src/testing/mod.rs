@@ -46,6 +46,7 @@ use crate::entity::{EntityType, HandlerKind, Handlers};
 use crate::host::native::{self, Call, TimerRow};
 use crate::log::Level;
 use crate::message::Message;
+use crate::migration::{MIGRATE, OUTDATED};
 use crate::{Bytes, Error, Result, Timestamp, time};
 
 pub use delivery::DeadLetter;
@@ -137,6 +138,13 @@ impl World {
         self
     }
 
+    /// Replaces the entity type of the same name, as deploying another version of the app does: for tests of
+    /// migrations.
+    pub fn deploy<E: Handlers>(&mut self) {
+        self.types.retain(|entity| entity.name() != E::TYPE);
+        self.types.push(EntityType::of::<E>());
+    }
+
     /// The same with a value of the app's configuration.
     #[must_use]
     pub fn config(mut self, name: &str, value: &str) -> Self {
@@ -222,6 +230,19 @@ impl World {
         body: &[u8],
     ) -> Result<Vec<u8>> {
         let entity = self.entity(kind, key, handler, true);
+        let reply = self.query(entity.clone(), handler, body);
+        match reply {
+            Err(error) if error.code() == OUTDATED => {
+                // As the host does: a query can't write, so a command brings the state up to date first.
+                let migration = self.new_call(entity.clone(), None, None);
+                self.run(migration, MIGRATE, b"{}")?;
+                self.query(entity, handler, body)
+            }
+            reply => reply,
+        }
+    }
+
+    fn query(&mut self, entity: EntityRef, handler: &str, body: &[u8]) -> Result<Vec<u8>> {
         let mut call = self.new_call(entity, None, None);
         call.read_only = true;
         self.run(call, handler, body)

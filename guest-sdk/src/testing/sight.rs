@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 
 use super::{START_MS, World};
-use crate::Timestamp;
 use crate::context::{EntityRef, MessageId};
-use crate::entity::{Entity, PLAIN_KEY};
+use crate::entity::Handlers;
 use crate::host::native::{self, Call, Sent};
+use crate::{Timestamp, migration};
 
 /// What happened, a line each. Shared with whoever reports a failure after the world is gone.
 pub(super) type Trace = Arc<Mutex<Vec<String>>>;
@@ -52,22 +52,19 @@ impl SentMessage {
 }
 
 impl World {
-    /// Shows the entity `key` of type `E` to `look`, as its queries see it:
+    /// Shows the entity `key` of type `E` to `look`, as its handlers see it:
     /// `world.inspect("alice", |account: &Account| account.balance)`.
     ///
     /// # Panics
     /// When what is stored is no `E`.
-    pub fn inspect<E: Entity, R>(&self, key: &str, look: impl FnOnce(&E) -> R) -> R {
+    pub fn inspect<E: Handlers, R>(&self, key: &str, look: impl FnOnce(&E) -> R) -> R {
         let entity = super::entity_ref(E::TYPE, key);
-        let mut call = Call { entity, read_only: true, ..Call::default() };
+        let mut call = Call { entity, ..Call::default() };
         self.prepare(&mut call);
-        let stored = call.state.get(PLAIN_KEY).cloned();
-        let plain = stored.as_deref().unwrap_or(b"{}");
-        let body = || {
-            let entity = E::load(plain).unwrap_or_else(|error| {
-                panic!("the plain fields of {}/{key} do not fit: {error}", E::TYPE)
-            });
-            look(&entity)
+        // State of an older version is migrated for the look; like all of the call, that is dropped.
+        let body = || match migration::load::<E>(false) {
+            Ok(loaded) => look(&loaded.entity),
+            Err(error) => panic!("{}/{key} can't be loaded: {error}", E::TYPE),
         };
         let (seen, _) = native::run(call, || catch_unwind(AssertUnwindSafe(body)));
         seen.unwrap_or_else(|panic| resume_unwind(panic))
