@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::delivery::{failed, with_reply};
+use super::explore::shown;
 use super::{World, encode, entity_ref};
 use crate::context::EntityRef;
 use crate::continuation::{CallbackToken, Failure, FailureKind, Reply};
@@ -74,6 +75,7 @@ impl World {
         verdict: Verdict,
         reply: &Reply<Box<RawValue>>,
     ) -> Result<()> {
+        self.progress();
         match self.callbacks.settled.get(token) {
             Some(before) if *before == verdict => return Ok(()),
             Some(_) => {
@@ -102,6 +104,7 @@ impl World {
             return;
         };
         let input = with_reply(&then.context, reply);
+        self.note(|| format!("a callback of {target} ends: {} {}", then.handler, shown(&input)));
         let (id, handler, due_ms) = (self.new_id(), then.handler.to_owned(), self.now_ms);
         self.push(Sent { id, target, handler, input, due_ms, then: None }, None);
     }
@@ -122,8 +125,8 @@ impl Callbacks {
         own.map(|(token, _)| token.clone()).collect()
     }
 
-    /// The token that expires next, and when.
-    pub(super) fn next_expiry(&self) -> Option<(u64, &str)> {
-        self.open.iter().map(|(token, (_, one))| (one.expires_ms, token.as_str())).min()
+    /// When each open token expires.
+    pub(super) fn expiries(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.open.iter().map(|(token, (_, one))| (one.expires_ms, token.as_str()))
     }
 }

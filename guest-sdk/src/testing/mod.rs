@@ -27,6 +27,11 @@
 
 mod callbacks;
 mod delivery;
+mod explore;
+mod faults;
+mod requests;
+mod sight;
+mod twice;
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,10 +50,16 @@ use crate::migration::{MIGRATE, OUTDATED};
 use crate::{Bytes, Error, Result, Timestamp, time};
 
 pub use delivery::DeadLetter;
+pub use explore::Found;
+pub use faults::Faults;
 pub use serde_json::json;
+pub use sight::SentMessage;
 
 use callbacks::Callbacks;
 use delivery::Pending;
+use requests::{Answer, Request};
+use sight::Trace;
+use twice::Ran;
 
 /// Where a world's clock starts: 2025-01-01T00:00:00Z.
 const START_MS: u64 = 1_735_689_600_000;
@@ -72,6 +83,14 @@ pub struct World {
     attempts_max: u32,
     now_ms: u64,
     messages: u64,
+    /// Messages that took effect, were rejected or parked: one of them that comes again has no effect.
+    ended: BTreeSet<String>,
+    sent: Vec<SentMessage>,
+    /// The idempotency key of the next request.
+    next_key: Option<String>,
+    answers: BTreeMap<(EntityRef, String), (Request, Answer)>,
+    faults: Option<Faults>,
+    trace: Trace,
 }
 
 /// What one entity keeps between calls.
@@ -103,6 +122,12 @@ impl World {
             attempts_max: ATTEMPTS_MAX,
             now_ms: START_MS,
             messages: 0,
+            ended: BTreeSet::new(),
+            sent: Vec::new(),
+            next_key: None,
+            answers: BTreeMap::new(),
+            faults: None,
+            trace: Trace::default(),
         }
     }
 
@@ -174,8 +199,9 @@ impl World {
         content_type: Option<&str>,
     ) -> Result<Vec<u8>> {
         let entity = self.entity(kind, key, handler, false);
-        let call = self.new_call(entity, None, content_type);
-        self.run(call, handler, body)
+        let content_type = content_type.map(str::to_owned);
+        let (handler, body) = (handler.to_owned(), body.to_vec());
+        self.request(&entity, &Request { handler, body, content_type })
     }
 
     /// Runs a query.
@@ -231,23 +257,27 @@ impl World {
         arguments: impl Serialize,
     ) -> MessageId {
         let target = self.entity(kind, key, handler, false);
-        self.enqueue(target, handler, encode(&arguments))
+        let (handler, body) = (handler.to_owned(), encode(&arguments));
+        self.request_send(target, Request { handler, body, content_type: None })
     }
 
     /// Moves the clock and delivers, in order of time, all that becomes due: messages, retries, timers.
     pub fn advance(&mut self, by: Duration) {
         let until_ms = self.now_ms.saturating_add(time::millis(by));
-        self.deliver_until(until_ms);
+        self.wander_until(until_ms, until_ms);
         self.now_ms = until_ms;
     }
 
     /// Delivers until nothing is queued and nothing waits for its next attempt. The clock moves only as
-    /// far as retries need it to; delayed messages and timers beyond stay pending.
+    /// far as retries need it to; delayed messages and timers beyond stay pending. With faults a message may
+    /// take as long as [`Faults::latency`] says, and what becomes due meanwhile happens.
     pub fn settle(&mut self) {
+        let latency_ms = self.faults.as_ref().map_or(0, Faults::latency_ms);
+        let late_ms = self.now_ms.saturating_add(latency_ms);
         loop {
-            self.deliver_until(self.now_ms);
+            self.wander_until(self.now_ms, late_ms);
             let Some(retry_ms) = self.next_retry_ms() else { return };
-            self.deliver_until(retry_ms);
+            self.wander_until(retry_ms, late_ms);
         }
     }
 
@@ -260,16 +290,18 @@ impl World {
     /// Messages that are neither done nor parked.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.pending.len()
+        self.pending.iter().filter(|one| self.is_open(one)).count()
     }
 
-    /// Messages that used up their attempts, oldest first.
+    /// Messages that used up their attempts, or that were rejected and whose sender does not hear of it; oldest
+    /// first.
     #[must_use]
     pub fn dead_letters(&self) -> &[DeadLetter] {
         &self.dead
     }
 
-    /// Messages that their handlers rejected for good, oldest first. Calls are not among them.
+    /// Messages that their handlers rejected for good and whose sender can hear of it, oldest first: sends from
+    /// outside and messages with a reply handler. Calls are not among them.
     #[must_use]
     pub fn rejections(&self) -> &[(MessageId, Error)] {
         &self.rejected
@@ -351,24 +383,49 @@ impl World {
         else {
             return Err(Error::retryable(format!("this world has no entity type {}", entity.kind)));
         };
-        let Stored { state, timers } = self.entities.get(&entity).cloned().unwrap_or_default();
-        let own = |pending: &&Pending| {
-            pending.sender.as_ref() == Some(&entity) && pending.due_ms > self.now_ms
-        };
-        call.cancellable = self.pending.iter().filter(own).map(|one| one.id.clone()).collect();
-        call.open_callbacks = self.callbacks.open_of(&entity);
-        call.app = "test".to_owned();
-        call.now_ms = self.now_ms;
-        call.seed = self.messages.wrapping_mul(31).wrapping_add(u64::from(call.attempt));
-        call.config = self.config.clone();
-        (call.state, call.timers) = (state, timers);
-
-        let body = || catch_unwind(AssertUnwindSafe(|| entity_type.handle(handler, input)));
-        let (ended, call) = native::run(call, body);
-        self.log.extend(call.log.iter().cloned());
-        let reply = ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))?;
+        self.prepare(&mut call);
+        let restarts = self.faults.as_mut().filter(|_| !call.read_only);
+        let dead = restarts.is_some_and(Faults::restarts_now).then(|| call.clone());
+        let dead = dead.map(|call| self.execute(entity_type, call, handler, input));
+        let ran = self.execute(entity_type, call, handler, input);
+        if let Some(dead) = dead {
+            self.note(|| format!("{entity} {handler}: the process dies before the commit"));
+            if let Some(difference) = twice::difference(&dead, &ran) {
+                panic!(
+                    "{handler} of {entity} does something else when it runs again after a restart: \
+                     {difference}. It depends on memory that a restart takes away, such as a static, or \
+                     on what differs from run to run, such as the order of a HashMap"
+                );
+            }
+        }
+        let (reply, call) = ran;
+        let reply = reply?;
         self.commit(call);
         Ok(reply)
+    }
+
+    /// Gives a call what it may see.
+    fn prepare(&self, call: &mut Call) {
+        let Stored { state, timers } = self.entities.get(&call.entity).cloned().unwrap_or_default();
+        let own = |pending: &&Pending| {
+            pending.sender.as_ref() == Some(&call.entity) && pending.due_ms > self.now_ms
+        };
+        let own = self.pending.iter().filter(own).filter(|one| self.is_open(one));
+        call.cancellable = own.map(|one| one.id.clone()).collect();
+        call.open_callbacks = self.callbacks.open_of(&call.entity);
+        call.app = "test".to_owned();
+        call.now_ms = self.now_ms;
+        let salt = self.faults.as_ref().map_or(0, Faults::salt);
+        call.seed = self.messages.wrapping_mul(31).wrapping_add(u64::from(call.attempt)) ^ salt;
+        call.config = self.config.clone();
+        (call.state, call.timers) = (state, timers);
+    }
+
+    fn execute(&mut self, of: EntityType, call: Call, handler: &str, input: &[u8]) -> Ran {
+        let body = || catch_unwind(AssertUnwindSafe(|| of.handle(handler, input)));
+        let (ended, call) = native::run(call, body);
+        self.log.extend(call.log.iter().cloned());
+        (ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))), call)
     }
 }
 

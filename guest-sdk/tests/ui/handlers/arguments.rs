@@ -1,0 +1,17 @@
+//! `#[handlers]` takes no arguments.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers(internal)]
+impl Account {
+    pub fn balance(&self) -> u64 {
+        self.balance
+    }
+}
+
+fn main() {}

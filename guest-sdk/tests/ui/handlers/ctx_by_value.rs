@@ -1,0 +1,18 @@
+//! The context is lent.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, ctx: Ctx, amount: u64) -> MessageId {
+        self.balance += amount;
+        ctx.message_id()
+    }
+}
+
+fn main() {}

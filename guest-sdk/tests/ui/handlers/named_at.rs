@@ -1,0 +1,17 @@
+//! `at` makes messages to the entity.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn at(&mut self, amount: u64) {
+        self.balance = amount;
+    }
+}
+
+fn main() {}

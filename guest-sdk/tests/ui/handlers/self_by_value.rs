@@ -1,0 +1,17 @@
+//! The entity belongs to the host.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn close(self) -> u64 {
+        self.balance
+    }
+}
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! A query can't cancel.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+
+    pub fn balance(&self) -> u64 {
+        self.balance
+    }
+
+    pub fn peek(&self, ctx: &QueryCtx) -> bool {
+        ctx.cancel_timer("later")
+    }
+}
+
+fn main() {}

@@ -1,0 +1,27 @@
+//! A message that nobody sends goes nowhere.
+#![deny(unused_must_use)]
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+
+    pub fn balance(&self) -> u64 {
+        self.balance
+    }
+
+    pub fn pay(&mut self) {
+        Account::at("bob").deposit(1);
+    }
+}
+
+fn main() {}

@@ -1,0 +1,26 @@
+//! Messages go to commands; a query is asked from outside.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+
+    pub fn balance(&self) -> u64 {
+        self.balance
+    }
+
+    pub fn ask(&mut self, ctx: &Ctx) {
+        Account::at("bob").balance().send(ctx);
+    }
+}
+
+fn main() {}

@@ -1,0 +1,22 @@
+//! A reply without Serialize.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+pub struct Receipt {
+    left: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, amount: u64) -> Receipt {
+        self.balance += amount;
+        Receipt { left: self.balance }
+    }
+}
+
+fn main() {}
