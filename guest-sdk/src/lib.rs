@@ -88,6 +88,8 @@ mod error;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod export;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod guide;
 mod host;
 #[doc(hidden)]
 pub mod input;
