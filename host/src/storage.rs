@@ -2,7 +2,8 @@
 //! into being. A new file is made under a temporary name, closed, synced, renamed, and its folder synced,
 //! because a power cut while redb creates a file leaves one that will not open.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -51,6 +52,19 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
         .and_then(|file| file.sync_all())
         .map_err(|error| failed(format!("cannot be synced: {error}")))?;
     Ok(database)
+}
+
+/// Makes the folder at `path` and those around it that are missing, private to the owner. Its name and its
+/// parent's survive a power cut when this returns: a file's own sync says nothing of the folders it is in.
+///
+/// # Errors
+/// The file system's.
+pub fn make_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for around in path.ancestors().skip(1).take(2) {
+        File::open(around)?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part")]
 
 mod client;
+pub(crate) mod disk;
 mod guests;
 mod process;
 

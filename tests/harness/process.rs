@@ -1,7 +1,7 @@
 //! One `keystead serve` process: started, killed and started again over the same data folder. Ends only the
 //! process that it started. When a test fails, it shows what the host wrote last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use http::Method;
@@ -89,13 +89,41 @@ impl Host {
         self.run(shell).await;
     }
 
+    /// A new host whose every change of its disk is noted in the file that this returns too.
+    pub(crate) async fn start_recorded() -> (Self, PathBuf) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut host = Self { folder, child: None, client: Client::new() };
+        let trace = host.folder.path().join("disk-trace");
+        host.spawn_recorded().await;
+        (host, trace)
+    }
+
+    /// Up again, and its changes go on in the same file.
+    pub(crate) async fn spawn_recorded(&mut self) {
+        let library = self.preloaded("recorded_disk").await;
+        let mut command = Command::new(keystead());
+        command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_DISK_ROOT", self.data());
+        command.env("KEYSTEAD_TEST_DISK_TRACE", self.folder.path().join("disk-trace"));
+        self.run(command).await;
+    }
+
+    /// A new host over what `write` puts into the folder that it is given.
+    pub(crate) async fn start_over(write: impl FnOnce(&Path)) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut host = Self { folder, child: None, client: Client::new() };
+        write(&host.data());
+        host.spawn().await;
+        host
+    }
+
+    /// Its data folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// The same where every `fdatasync` of the journal fails while the file exists whose path this returns.
     pub(crate) async fn spawn_with_failing_syncs(&mut self) -> PathBuf {
-        let library = self.folder.path().join("failing_syncs.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/harness/failing_syncs.c");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", source, "-ldl", "-o"]).arg(&library);
-        assert!(compiler.status().await.expect("a C compiler").success(), "{source} compiles");
+        let library = self.preloaded("failing_syncs").await;
         let flag = self.folder.path().join("syncs-fail");
         let mut command = Command::new(keystead());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_SYNCS_FAIL", &flag);
@@ -103,12 +131,24 @@ impl Host {
         flag
     }
 
+    /// Compiles `tests/harness/NAME.c` into a library that a host can be started with.
+    async fn preloaded(&self, name: &str) -> PathBuf {
+        let library = self.folder.path().join(name).with_extension("so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/harness");
+        let source = source.join(name).with_extension("c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC"]).arg(&source).args(["-ldl", "-o"]).arg(&library);
+        let compiled = compiler.status().await.expect("a C compiler");
+        assert!(compiled.success(), "{} compiles", source.display());
+        library
+    }
+
     async fn run(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
-            .arg(self.folder.path().join("data"))
+            .arg(self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.expect("the log file"))

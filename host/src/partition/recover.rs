@@ -12,6 +12,7 @@ use crate::journal::{Journal, JournalError, LocalJournal, Mark, Receipt};
 use crate::record;
 use crate::record::delta::Batch;
 use crate::state::StateFile;
+use crate::storage;
 
 /// An opened partition.
 pub(crate) struct Recovered {
@@ -25,7 +26,7 @@ pub(crate) struct Recovered {
 
 /// Opens the partition in `folder`, which is created when it is missing.
 pub(crate) fn open(folder: &Path, clock: &dyn Clock) -> anyhow::Result<Recovered> {
-    std::fs::create_dir_all(folder)?;
+    storage::make_folder(folder)?;
     let mut chance = [0; 32];
     clock.fill(&mut chance);
     let journal = Box::new(LocalJournal::open(folder, chance)?);

@@ -1,9 +1,9 @@
 //! The registry on disk, as files that replace each other whole: `components/HASH.wasm` and `apps/APP.json`.
 //! Invariant: an app's record names only components that were on stable storage before it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::AppConfig;
 use crate::ids::{VersionId, check_name};
-use crate::limits;
+use crate::{limits, storage};
 
 /// What an app's file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ impl Store {
         for folder in [&store.apps, &store.components] {
             let at = || format!("cannot open the registry folder {}", folder.display());
             // Configurations may hold secrets.
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(at)?;
+            storage::make_folder(folder).with_context(at)?;
             for entry in fs::read_dir(folder).with_context(at)? {
                 let path = entry.with_context(at)?.path();
                 if path.extension().is_some_and(|extension| extension == "tmp") {
@@ -58,7 +58,6 @@ impl Store {
             }
             File::open(folder).and_then(|folder| folder.sync_all()).with_context(at)?;
         }
-        File::open(dir)?.sync_all()?;
         Ok(store)
     }
 
