@@ -266,6 +266,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_of_another_format_is_refused_by_name() {
+        for (format, says) in
+            [(None, "an older build"), (Some(record::FORMAT + 1), "a newer build")]
+        {
+            let folder = tempfile::tempdir().expect("folder");
+            let file = StateFile::open(folder.path()).expect("opens");
+            let transaction = file.database.begin_write().expect("begins");
+            {
+                let mut meta = transaction.open_table(META).expect("there");
+                meta.remove(FORMAT).expect("removed");
+                if let Some(format) = format {
+                    meta.insert(FORMAT, [format].as_slice()).expect("written");
+                }
+            }
+            transaction.commit().expect("committed");
+            drop(file);
+            let error = StateFile::open(folder.path()).err().expect("refused").to_string();
+            assert!(error.contains("state.redb") && error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
     fn a_checkpoint_and_its_mark_are_there_together_after_reopening() {
         let folder = tempfile::tempdir().expect("folder");
         let mark = Mark { position: Position(9), chain: Chain([3; 16]) };
