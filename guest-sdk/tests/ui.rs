@@ -17,9 +17,9 @@ fn mistakes_are_told_where_they_are() {
     let version = String::from_utf8_lossy(&version.stdout);
     assert!(
         version.starts_with(RUSTC),
-        "the texts in guest-sdk/tests/ui are those of {RUSTC}x, and this is {}: run this test as \
-         `cargo +1.95 test -p keystead-sdk --test ui`, or renew the texts with TRYBUILD=overwrite and \
-         read the difference",
+        "the texts in guest-sdk/tests/ui are those of {RUSTC}x, and this is {}: run \
+         `cargo +1.95 test -p keystead-sdk --test ui`; or let RUSTC name the new compiler, renew the \
+         texts with TRYBUILD=overwrite, and read the difference",
         version.trim(),
     );
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ui");

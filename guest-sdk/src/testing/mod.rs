@@ -24,6 +24,53 @@
 //! // The same, checked by the compiler:
 //! assert_eq!(world.call_typed::<u64>(Counter::at("c1").add(3)).unwrap(), 5);
 //! ```
+//!
+//! # When things go wrong
+//! Real messages are late and overtake those of other pairs, answers get lost, processes die.
+//! [`World::explore`] runs a test in many worlds where that happens, each with the [`Faults`] of a seed; what
+//! the host promises stays true, so a test that fails has found a mistake, and its seed shows it again:
+//!
+//! ```
+//! # use keystead_sdk::prelude::*;
+//! # use keystead_sdk::testing::World;
+//! #[entity]
+//! pub struct Order { amount: u64, is_paid: bool }
+//!
+//! #[handlers]
+//! impl Order {
+//!     pub fn place(&mut self, ctx: &Ctx, amount: u64) {
+//!         self.amount = amount;
+//!         self.ask(ctx);
+//!     }
+//!     /// Asks for the money, and once more when nothing was heard for a minute.
+//!     pub fn ask(&mut self, ctx: &Ctx) {
+//!         if !self.is_paid {
+//!             Card::at("visa").charge(self.amount).call_then(ctx, Order::reply().charged());
+//!             Order::timer("ask").ask().after(Duration::from_secs(60)).set(ctx);
+//!         }
+//!     }
+//!     pub fn charged(&mut self, reply: Reply<()>) { self.is_paid = reply.is_ok(); }
+//! }
+//!
+//! #[entity]
+//! pub struct Card { charged: u64 }
+//!
+//! #[handlers]
+//! impl Card {
+//!     pub fn charge(&mut self, amount: u64) { self.charged += amount; }
+//! }
+//!
+//! fn pays_once(world: World) {
+//!     let mut world = world.with::<Order>().with::<Card>();
+//!     world.keyed("k1").call_typed(Order::at("o1").place(10)).unwrap();
+//!     world.advance(Duration::from_secs(300));
+//!     assert_eq!(world.inspect("visa", |card: &Card| card.charged), 10);
+//! }
+//!
+//! pays_once(World::new());
+//! let found = World::search(0..200, pays_once).expect("the question takes more than a minute");
+//! println!("{found}");
+//! ```
 
 mod callbacks;
 mod delivery;

@@ -1,0 +1,26 @@
+//! `call_then` gives the message's id: the reply comes later.
+
+use keystead_sdk::prelude::*;
+
+#[entity]
+pub struct Account {
+    balance: u64,
+}
+
+#[handlers]
+impl Account {
+    pub fn deposit(&mut self, amount: u64) -> u64 {
+        self.balance += amount;
+        self.balance
+    }
+
+    pub fn told(&mut self, reply: Reply<u64>, amount: u64) {
+        self.balance += reply.ok().unwrap_or(amount);
+    }
+
+    pub fn ask(&mut self, ctx: &Ctx) -> u64 {
+        Account::at("bob").deposit(1).call_then(ctx, Account::reply().told(1))
+    }
+}
+
+fn main() {}
