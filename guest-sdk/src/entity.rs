@@ -42,6 +42,8 @@ pub trait Handlers: Entity {
 pub struct Handler<E> {
     name: &'static str,
     is_internal: bool,
+    /// The doc comment's text as JSON; empty when there is none.
+    about: &'static str,
     input: &'static str,
     output: &'static str,
     run: Run<E>,
@@ -67,7 +69,7 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Command<E>,
     ) -> Self {
-        Self { name, is_internal: false, input, output, run: Run::Command(run) }
+        Self { name, is_internal: false, about: "", input, output, run: Run::Command(run) }
     }
 
     /// A `&self` method.
@@ -78,13 +80,20 @@ impl<E> Handler<E> {
         output: &'static str,
         run: Query<E>,
     ) -> Self {
-        Self { name, is_internal: false, input, output, run: Run::Query(run) }
+        Self { name, is_internal: false, about: "", input, output, run: Run::Query(run) }
     }
 
     /// The same command for entities of the app, timers and replies only: nobody outside can call it.
     #[must_use]
     pub const fn internal(mut self) -> Self {
         self.is_internal = true;
+        self
+    }
+
+    /// The same with the text of its doc comment, a JSON string.
+    #[must_use]
+    pub const fn about(mut self, json: &'static str) -> Self {
+        self.about = json;
         self
     }
 
@@ -245,12 +254,19 @@ fn write_type<E: Handlers>(out: &mut String) {
     }
     out.push_str(r#""handlers":["#);
     for (position, handler) in handlers::<E>().enumerate() {
-        let comma = if position > 0 { "," } else { "" };
-        let kind = handler.kind().as_str();
-        let Handler { name, input, output, .. } = handler;
-        out.push_str(&format!(
-            r#"{comma}{{"name":"{name}","kind":"{kind}","input":{input},"output":{output}}}"#
-        ));
+        let Handler { name, about, input, output, .. } = handler;
+        out.push_str(if position > 0 { "," } else { "" });
+        for part in [r#"{"name":""#, name, r#"","kind":""#, handler.kind().as_str(), "\""] {
+            out.push_str(part);
+        }
+        for (member, json) in [("about", about), ("input", input), ("output", output)] {
+            if !json.is_empty() {
+                for part in [",\"", member, "\":", json] {
+                    out.push_str(part);
+                }
+            }
+        }
+        out.push('}');
     }
     out.push_str("]}");
 }

@@ -7,7 +7,8 @@ use syn::{
     Visibility, parse_quote, parse2,
 };
 
-use crate::{Mistakes, client, names, schema};
+use crate::migrate::{self, Step};
+use crate::{Mistakes, client, docs, names, schema};
 
 /// A method that is a handler, taken apart.
 pub(crate) struct Handler {
@@ -64,29 +65,33 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
         syn::Error::new(error.span(), "#[handlers] goes on an impl block: `impl Account { … }`")
     })?;
     let entity = entity_name(&item, &mut mistakes);
-    let handlers: Vec<_> = item
-        .items
-        .iter()
-        .filter_map(|item| match item {
-            ImplItem::Fn(method) if matches!(method.vis, Visibility::Public(_)) => {
-                Some(handler(method, &mut mistakes))
-            }
-            _ => None,
-        })
-        .collect();
+    let (mut handlers, mut steps) = (Vec::new(), Vec::new());
+    for item in &item.items {
+        let ImplItem::Fn(method) = item else { continue };
+        if let Some(attribute) = migrate::attribute(method) {
+            steps.extend(Step::read(method, attribute, entity.as_ref(), &mut mistakes));
+        } else if matches!(method.vis, Visibility::Public(_)) {
+            handlers.push(handler(method, &mut mistakes));
+        }
+    }
+    migrate::check(&mut steps, &mut mistakes);
     mistakes.finish()?;
     forget_own_attributes(&mut item);
     let Some(entity) = entity else { return Ok(quote!(#item)) };
 
     let rows = handlers.iter().map(row);
     let client = client::expand(&entity, &handlers);
+    let (migrations, checks) = migrate::expand(&entity, &steps);
     Ok(quote! {
         #[allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
         #item
 
         impl ::keystead_sdk::Handlers for #entity {
             const HANDLERS: &'static [::keystead_sdk::Handler<Self>] = &[#(#rows),*];
+            #migrations
         }
+
+        #checks
 
         #client
 
@@ -98,7 +103,8 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
 fn forget_own_attributes(item: &mut ItemImpl) {
     for item in &mut item.items {
         if let ImplItem::Fn(method) = item {
-            method.attrs.retain(|attribute| !attribute.path().is_ident(INTERNAL));
+            let own = |path: &syn::Path| path.is_ident(INTERNAL) || path.is_ident(migrate::MIGRATE);
+            method.attrs.retain(|attribute| !own(attribute.path()));
         }
     }
 }
@@ -269,6 +275,7 @@ fn row(handler: &Handler) -> TokenStream {
         Kind::Internal => (quote!(command), Some(quote!(.internal()))),
     };
     let name = handler.name();
+    let about = docs::json(&handler.attributes).map(|about| quote!(.about(#about)));
     let (input, output) = (input_schema(handler), output_schema(handler));
     let ctx = takes_ctx.then(|| quote!(ctx,));
     let slots: Vec<_> = arguments.iter().map(|(ident, _)| format_ident!("arg_{}", ident)).collect();
@@ -302,7 +309,7 @@ fn row(handler: &Handler) -> TokenStream {
             #read
             let returned = entity.#ident(#ctx #values);
             #reply
-        })#internal
+        })#internal #about
     }
 }
 

@@ -3,9 +3,11 @@
 //! are reported at once, each at its token.
 
 mod client;
+mod docs;
 mod entity;
 mod fields;
 mod handlers;
+mod migrate;
 mod names;
 mod schema;
 
@@ -31,6 +33,14 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `&mut self` is a command, `&self` a query. After `self` a command may take `ctx: &Ctx` and a query
 /// `ctx: &QueryCtx`; all further arguments are owned values that serde can read. Methods that are not `pub`
 /// are helpers.
+///
+/// `#[internal]` on a `&mut self` method makes a command that only entities of the app and timers call. A
+/// method whose first argument after the context is a `Reply<T>` is a reply handler: internal too, and called
+/// with how a message ended; `Account::reply()` names one for `call_then` and `callback`.
+///
+/// `#[migrate(from = 1)]` on a method, `pub` or not, makes state of version 2 of what version 1 has stored:
+/// `fn cents(old: V1) -> Account`, or `fn cents(&mut self, old: V1)` to change other fields too, where `V1` is
+/// a struct of the older plain fields that serde can read. A step before the last returns what the next takes.
 ///
 /// `Account::at(key)` sends to the commands of another entity, `Account::timer(name)` calls one of this
 /// entity's later.
