@@ -61,6 +61,7 @@
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
+//! [`Activities`] keep what is known of each partner, and [`Reservations`] what is promised for a while.
 //!
 //! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
 //! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
@@ -76,6 +77,7 @@
 #[cfg(test)]
 extern crate self as keystead_sdk;
 
+mod activity;
 #[cfg(target_arch = "wasm32")]
 mod alloc;
 #[cfg(target_arch = "wasm32")]
@@ -101,11 +103,13 @@ pub mod migration;
 mod panic;
 #[doc(hidden)]
 pub mod reply;
+mod reservation;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
 
+pub use activity::{Activities, Activity, Arrival, Contact, Partner};
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
 pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
@@ -114,14 +118,16 @@ pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
+pub use reservation::Reservations;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp,
-        debug, ensure, entity, error, handlers, info, reject, warn,
+        Activities, Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, Partner, QueryCtx,
+        Reply, Reservations, Result, Timestamp, debug, ensure, entity, error, handlers, info,
+        reject, warn,
     };
     pub use std::time::Duration;
 }
