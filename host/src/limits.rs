@@ -174,6 +174,9 @@ pub const DRIVER_SPINS: usize = 200;
 pub const INBOX_DRAIN_MAX: usize = 512;
 /// Bytes of the outcomes of calls without a key that are kept in memory.
 pub const RECENT_OUTCOME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How often a query runs again that found state of an older version: once after the entity was brought up to
+/// date, and once before when that happened while it ran.
+pub const OUTDATED_RETRIES_MAX: u8 = 2;
 /// Pause before a partition whose storage failed is reopened.
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.

@@ -13,6 +13,7 @@ mod finish;
 mod inspect;
 mod ledger;
 mod mailbox;
+mod migrate;
 mod recent;
 mod recover;
 mod reply;
