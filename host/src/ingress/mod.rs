@@ -1,4 +1,4 @@
-//! The door for users: `call`, `send`, `read` and `messages` over HTTP. Finds the route, checks
+//! The door for users: `call`, `send`, `read`, `messages` and `openapi` over HTTP. Finds the route, checks
 //! everything that can be checked without the entity, asks the router, and says the outcome in
 //! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
 //! right kind, with an input that fits.
@@ -9,6 +9,7 @@ mod arguments;
 mod due;
 mod input;
 mod messages;
+mod openapi;
 
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ impl Ingress {
             }
             (Some(("messages", id)), &Method::GET) => self.message(parts, id).await,
             (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
+            (Some(("openapi", app)), &Method::GET) => self.openapi(parts, app),
+            (Some(("openapi", _)), _) => Err(Problem::method_not_allowed("GET")),
             (Some(("call" | "send", _)), _) => Err(Problem::method_not_allowed("POST")),
             (Some(("read", _)), _) => Err(Problem::method_not_allowed("GET, POST")),
             (Some(("messages", _)), _) => Err(Problem::method_not_allowed("GET, DELETE")),
@@ -141,8 +144,9 @@ pub fn decode(
     invocation(parts, address, input)
 }
 
-const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \
-                      and GET /v1/messages/{id} are (a '/' within a key is written %2F)";
+const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/…, \
+                      GET /v1/messages/{id} and GET /v1/openapi/{app} are (a '/' within a key is \
+                      written %2F)";
 
 async fn query_input(
     parts: &Parts,
