@@ -8,7 +8,7 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
-#[path = "openapi/check.rs"]
+#[path = "openapi/mod.rs"]
 mod openapi;
 
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@
 mod address;
 mod answer;
 mod arguments;
+mod docs;
 mod due;
 mod input;
 mod messages;
@@ -63,6 +64,14 @@ impl Ingress {
     async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
         guard::same_origin(parts)?;
         let path = parts.uri.path();
+        if let Some(rest) = path.strip_prefix("/docs")
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return match parts.method {
+                Method::GET => self.docs(rest),
+                _ => Err(Problem::method_not_allowed("GET")),
+            };
+        }
         let route = path.strip_prefix("/v1/").and_then(|route| route.split_once('/'));
         match (route, &parts.method) {
             (Some(("call", rest)), &Method::POST) => self.call(parts, body, rest).await,
