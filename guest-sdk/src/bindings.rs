@@ -70,6 +70,34 @@ pub mod keystead {
                     }
                 }
             }
+            /// Who hears how a message ended: a command of the entity that asked, called by a message once.
+            #[derive(Clone)]
+            pub struct Continuation {
+                /// A command of the asking entity. It is called with `context` and one more member, `reply`: one of
+                /// `{"ok": VALUE}`, `{"rejected": {"code", "message", "details"}}` and
+                /// `{"failed": {"code", "message"}}` with the code `parked` (attempts used up), `cancelled`, `dropped`
+                /// (an operator forgot the dead letter) or `expired` (a callback). A VALUE that is not JSON comes as
+                /// text in base64.
+                pub handler: _rt::String,
+                /// A JSON object without a member `reply`, at most 64 KiB.
+                pub context: _rt::Vec<u8>,
+                /// What happens when the message is parked. `false`: the asking entity is told `failed` with the code
+                /// `parked`, and the dead letter is final: it can be looked at and dropped, not retried. `true`: nothing
+                /// is told until an operator has retried it with success, or dropped it.
+                pub patient: bool,
+            }
+            impl ::core::fmt::Debug for Continuation {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    f.debug_struct("Continuation")
+                        .field("handler", &self.handler)
+                        .field("context", &self.context)
+                        .field("patient", &self.patient)
+                        .finish()
+                }
+            }
             /// Why a handler did not do what it was asked. Nothing of the call is kept.
             #[derive(Clone)]
             pub struct Failure {
@@ -883,6 +911,7 @@ pub mod keystead {
             use super::super::super::_rt;
             pub type EntityRef = super::super::super::keystead::entity::types::EntityRef;
             pub type Due = super::super::super::keystead::entity::types::Due;
+            pub type Continuation = super::super::super::keystead::entity::types::Continuation;
             #[allow(unused_unsafe, clippy::all)]
             /// Queues a message to a command of an entity of the same app (this one included). `input` is what the
             /// handler takes: a JSON object of its arguments, or bytes. Returns the message's id.
@@ -983,6 +1012,138 @@ pub mod keystead {
                     let bytes11 = _rt::Vec::from_raw_parts(l9.cast(), len11, len11);
                     let result12 = _rt::string_lift(bytes11);
                     result12
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The same, and when the message has ended, `then` is called with its reply: in one transaction with that
+            /// end, so exactly once. Cancelling the message cancels its continuation too.
+            #[allow(async_fn_in_trait)]
+            pub fn call_then(
+                target: &EntityRef,
+                handler: &str,
+                input: &[u8],
+                due: Due,
+                then: &Continuation,
+            ) -> _rt::String {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let super::super::super::keystead::entity::types::EntityRef {
+                        kind: kind0,
+                        key: key0,
+                    } = target;
+                    let vec1 = kind0;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let vec2 = key0;
+                    let ptr2 = vec2.as_ptr().cast::<u8>();
+                    let len2 = vec2.len();
+                    let vec3 = handler;
+                    let ptr3 = vec3.as_ptr().cast::<u8>();
+                    let len3 = vec3.len();
+                    let vec4 = input;
+                    let ptr4 = vec4.as_ptr().cast::<u8>();
+                    let len4 = vec4.len();
+                    use super::super::super::keystead::entity::types::Due as V5;
+                    let (result6_0, result6_1) = match due {
+                        V5::Now => (0i32, 0i64),
+                        V5::InMs(e) => (1i32, _rt::as_i64(e)),
+                        V5::AtMs(e) => (2i32, _rt::as_i64(e)),
+                    };
+                    let super::super::super::keystead::entity::types::Continuation {
+                        handler: handler7,
+                        context: context7,
+                        patient: patient7,
+                    } = then;
+                    let vec8 = handler7;
+                    let ptr8 = vec8.as_ptr().cast::<u8>();
+                    let len8 = vec8.len();
+                    let vec9 = context7;
+                    let ptr9 = vec9.as_ptr().cast::<u8>();
+                    let len9 = vec9.len();
+                    let ptr10 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "keystead:entity/outbox@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "call-then"]
+                        fn wit_import11(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: i64,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import11(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: i64,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import11(
+                        ptr1.cast_mut(),
+                        len1,
+                        ptr2.cast_mut(),
+                        len2,
+                        ptr3.cast_mut(),
+                        len3,
+                        ptr4.cast_mut(),
+                        len4,
+                        result6_0,
+                        result6_1,
+                        ptr8.cast_mut(),
+                        len8,
+                        ptr9.cast_mut(),
+                        len9,
+                        match patient7 {
+                            true => 1,
+                            false => 0,
+                        },
+                        ptr10,
+                    );
+                    let l12 = *ptr10.add(0).cast::<*mut u8>();
+                    let l13 = *ptr10
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len14 = l13;
+                    let bytes14 = _rt::Vec::from_raw_parts(l12.cast(), len14, len14);
+                    let result15 = _rt::string_lift(bytes14);
+                    result15
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -1189,6 +1350,125 @@ pub mod keystead {
                     );
                     let result12 = result11;
                     result12
+                }
+            }
+        }
+        /// Tokens that the world outside resolves or rejects, once, by HTTP: each calls a command of this entity.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod callbacks {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            pub type Due = super::super::super::keystead::entity::types::Due;
+            pub type Continuation = super::super::super::keystead::entity::types::Continuation;
+            #[allow(unused_unsafe, clippy::all)]
+            /// Makes a token that nobody can guess, of at most 128 bytes of URL-safe text. `then` is called when
+            /// somebody resolves (`ok`) or rejects it, or at `expires` with `failed` and the code `expired`, whichever
+            /// is first. `patient` means nothing here. At most 400 days ahead.
+            #[allow(async_fn_in_trait)]
+            pub fn create(then: &Continuation, expires: Due) -> _rt::String {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let super::super::super::keystead::entity::types::Continuation {
+                        handler: handler0,
+                        context: context0,
+                        patient: patient0,
+                    } = then;
+                    let vec1 = handler0;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let vec2 = context0;
+                    let ptr2 = vec2.as_ptr().cast::<u8>();
+                    let len2 = vec2.len();
+                    use super::super::super::keystead::entity::types::Due as V3;
+                    let (result4_0, result4_1) = match expires {
+                        V3::Now => (0i32, 0i64),
+                        V3::InMs(e) => (1i32, _rt::as_i64(e)),
+                        V3::AtMs(e) => (2i32, _rt::as_i64(e)),
+                    };
+                    let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "keystead:entity/callbacks@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "create"]
+                        fn wit_import6(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: i32,
+                            _: i64,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import6(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: i32,
+                        _: i64,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import6(
+                        ptr1.cast_mut(),
+                        len1,
+                        ptr2.cast_mut(),
+                        len2,
+                        match patient0 {
+                            true => 1,
+                            false => 0,
+                        },
+                        result4_0,
+                        result4_1,
+                        ptr5,
+                    );
+                    let l7 = *ptr5.add(0).cast::<*mut u8>();
+                    let l8 = *ptr5
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len9 = l8;
+                    let bytes9 = _rt::Vec::from_raw_parts(l7.cast(), len9, len9);
+                    let result10 = _rt::string_lift(bytes9);
+                    result10
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Withdraws a token that nobody has used; false when it is too late or unknown.
+            #[allow(async_fn_in_trait)]
+            pub fn cancel(token: &str) -> bool {
+                unsafe {
+                    let vec0 = token;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "keystead:entity/callbacks@0.1.0")]
+                    unsafe extern "C" {
+                        #[link_name = "cancel"]
+                        fn wit_import1(_: *mut u8, _: usize) -> i32;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8, _: usize) -> i32 {
+                        unreachable!()
+                    }
+                    let ret = wit_import1(ptr0.cast_mut(), len0);
+                    _rt::bool_lift(ret as u8)
                 }
             }
         }
@@ -1484,6 +1764,12 @@ pub mod exports {
                 pub trait Guest {
                     /// One JSON document (UTF-8): the entity types, their handlers with kind and schemas, and the SDK that
                     /// made it. Called once at deploy, in an instance of its own in which only `log` may be used.
+                    ///
+                    /// A handler's kind is `command`, `query`, or `internal`: a command that entities of the app, timers and
+                    /// continuations call, and nobody outside. A type may describe its `state`: `version` (1 when absent) and
+                    /// `migrates_from`, the oldest version that this component reads; and `migrate`, the name of an internal
+                    /// handler without arguments that brings an entity to `version`: the host calls it when a query failed with
+                    /// the code `state_outdated`, then runs the query again.
                     #[allow(async_fn_in_trait)]
                     fn describe() -> _rt::Vec<u8>;
                     /// Runs the handler named `name` of this entity's type.
@@ -1695,12 +1981,13 @@ pub(crate) use __export_app_impl as export_app;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1379] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe9\x09\x01A\x02\x01\
-A\x11\x01B\x08\x01r\x02\x04kinds\x03keys\x04\0\x0aentity-ref\x03\0\0\x01q\x03\x03\
-now\0\0\x05in-ms\x01w\0\x05at-ms\x01w\0\x04\0\x03due\x03\0\x02\x01p}\x01k\x04\x01\
-r\x04\x04codes\x07messages\x07details\x05\x09retryable\x7f\x04\0\x07failure\x03\0\
-\x06\x03\0\x1bkeystead:entity/types@0.1.0\x05\0\x02\x03\0\0\x0aentity-ref\x01B\x16\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 1651] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xf9\x0b\x01A\x02\x01\
+A\x14\x01B\x0a\x01r\x02\x04kinds\x03keys\x04\0\x0aentity-ref\x03\0\0\x01q\x03\x03\
+now\0\0\x05in-ms\x01w\0\x05at-ms\x01w\0\x04\0\x03due\x03\0\x02\x01p}\x01r\x03\x07\
+handlers\x07context\x04\x07patient\x7f\x04\0\x0ccontinuation\x03\0\x05\x01k\x04\x01\
+r\x04\x04codes\x07messages\x07details\x07\x09retryable\x7f\x04\0\x07failure\x03\0\
+\x08\x03\0\x1bkeystead:entity/types@0.1.0\x05\0\x02\x03\0\0\x0aentity-ref\x01B\x16\
 \x02\x03\x02\x01\x01\x04\0\x0aentity-ref\x03\0\0\x01@\0\0\x01\x04\0\x08self-ref\x01\
 \x02\x01@\0\0s\x04\0\x03app\x01\x03\x01k\x01\x01@\0\0\x04\x04\0\x06sender\x01\x05\
 \x04\0\x0amessage-id\x01\x03\x01@\0\0y\x04\0\x07attempt\x01\x06\x01@\0\0w\x04\0\x06\
@@ -1713,22 +2000,28 @@ p\0\x01p\x05\x01@\x01\x04keys\x07\0\x08\x04\0\x08get-many\x01\x09\x01@\x02\x03ke
 y\0\x05value\0\x01\0\x04\0\x03set\x01\x0a\x01@\x01\x03key\0\x01\0\x04\0\x06delet\
 e\x01\x0b\x01p\x02\x01@\x04\x05start\0\x03end\x05\x05limity\x09direction\x04\0\x0c\
 \x04\0\x04scan\x01\x0d\x03\0\x1bkeystead:entity/state@0.1.0\x05\x03\x02\x03\0\0\x03\
-due\x01B\x09\x02\x03\x02\x01\x01\x04\0\x0aentity-ref\x03\0\0\x02\x03\x02\x01\x04\
-\x04\0\x03due\x03\0\x02\x01p}\x01@\x04\x06target\x01\x07handlers\x05input\x04\x03\
-due\x03\0s\x04\0\x04send\x01\x05\x01@\x01\x0amessage-ids\0\x7f\x04\0\x06cancel\x01\
-\x06\x03\0\x1ckeystead:entity/outbox@0.1.0\x05\x05\x01B\x0c\x02\x03\x02\x01\x04\x04\
-\0\x03due\x03\0\0\x01r\x03\x04names\x07handlers\x06due-msw\x04\0\x05timer\x03\0\x02\
-\x01p}\x01@\x04\x04names\x07handlers\x05input\x04\x03due\x01\x01\0\x04\0\x03set\x01\
-\x05\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x06\x01p\x03\x01@\0\0\x07\x04\0\
-\x07pending\x01\x08\x03\0\x1ckeystead:entity/timers@0.1.0\x05\x06\x01B\x06\x01m\x04\
-\x05debug\x04info\x04warn\x05error\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07\
-messages\x01\0\x04\0\x04emit\x01\x02\x01@\x01\x07messages\x01\0\x04\0\x08panicke\
-d\x01\x03\x03\0\x19keystead:entity/log@0.1.0\x05\x07\x02\x03\0\0\x07failure\x01B\
-\x08\x02\x03\x02\x01\x08\x04\0\x07failure\x03\0\0\x01p}\x01@\0\0\x02\x04\0\x08de\
-scribe\x01\x03\x01j\x01\x02\x01\x01\x01@\x02\x04names\x05input\x02\0\x04\x04\0\x06\
-handle\x01\x05\x04\0\x1dkeystead:entity/handler@0.1.0\x05\x09\x04\0\x19keystead:\
-entity/app@0.1.0\x04\0\x0b\x09\x01\0\x03app\x03\0\0\0G\x09producers\x01\x0cproce\
-ssed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+due\x02\x03\0\0\x0ccontinuation\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x0aentity-ref\
+\x03\0\0\x02\x03\x02\x01\x04\x04\0\x03due\x03\0\x02\x02\x03\x02\x01\x05\x04\0\x0c\
+continuation\x03\0\x04\x01p}\x01@\x04\x06target\x01\x07handlers\x05input\x06\x03\
+due\x03\0s\x04\0\x04send\x01\x07\x01@\x05\x06target\x01\x07handlers\x05input\x06\
+\x03due\x03\x04then\x05\0s\x04\0\x09call-then\x01\x08\x01@\x01\x0amessage-ids\0\x7f\
+\x04\0\x06cancel\x01\x09\x03\0\x1ckeystead:entity/outbox@0.1.0\x05\x06\x01B\x0c\x02\
+\x03\x02\x01\x04\x04\0\x03due\x03\0\0\x01r\x03\x04names\x07handlers\x06due-msw\x04\
+\0\x05timer\x03\0\x02\x01p}\x01@\x04\x04names\x07handlers\x05input\x04\x03due\x01\
+\x01\0\x04\0\x03set\x01\x05\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x06\x01p\
+\x03\x01@\0\0\x07\x04\0\x07pending\x01\x08\x03\0\x1ckeystead:entity/timers@0.1.0\
+\x05\x07\x01B\x08\x02\x03\x02\x01\x04\x04\0\x03due\x03\0\0\x02\x03\x02\x01\x05\x04\
+\0\x0ccontinuation\x03\0\x02\x01@\x02\x04then\x03\x07expires\x01\0s\x04\0\x06cre\
+ate\x01\x04\x01@\x01\x05tokens\0\x7f\x04\0\x06cancel\x01\x05\x03\0\x1fkeystead:e\
+ntity/callbacks@0.1.0\x05\x08\x01B\x06\x01m\x04\x05debug\x04info\x04warn\x05erro\
+r\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x07messages\x01\0\x04\0\x04emit\x01\
+\x02\x01@\x01\x07messages\x01\0\x04\0\x08panicked\x01\x03\x03\0\x19keystead:enti\
+ty/log@0.1.0\x05\x09\x02\x03\0\0\x07failure\x01B\x08\x02\x03\x02\x01\x0a\x04\0\x07\
+failure\x03\0\0\x01p}\x01@\0\0\x02\x04\0\x08describe\x01\x03\x01j\x01\x02\x01\x01\
+\x01@\x02\x04names\x05input\x02\0\x04\x04\0\x06handle\x01\x05\x04\0\x1dkeystead:\
+entity/handler@0.1.0\x05\x0b\x04\0\x19keystead:entity/app@0.1.0\x04\0\x0b\x09\x01\
+\0\x03app\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.\
+258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -1,4 +1,4 @@
-//! The door for users: `call`, `send`, `read`, `messages` and `openapi` over HTTP. Finds the route, checks
+//! The door for users: `call`, `send`, `read`, `messages`, `callbacks` and `openapi` over HTTP. Finds the route, checks
 //! everything that can be checked without the entity, asks the router, and says the outcome in
 //! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
 //! right kind, with an input that fits.
@@ -6,6 +6,7 @@
 mod address;
 mod answer;
 mod arguments;
+mod callbacks;
 mod docs;
 mod due;
 mod input;
@@ -83,7 +84,10 @@ impl Ingress {
             (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
             (Some(("openapi", app)), &Method::GET) => self.openapi(parts, app),
             (Some(("openapi", _)), _) => Err(Problem::method_not_allowed("GET")),
-            (Some(("call" | "send", _)), _) => Err(Problem::method_not_allowed("POST")),
+            (Some(("callbacks", rest)), &Method::POST) => self.callback(parts, body, rest).await,
+            (Some(("call" | "send" | "callbacks", _)), _) => {
+                Err(Problem::method_not_allowed("POST"))
+            }
             (Some(("read", _)), _) => Err(Problem::method_not_allowed("GET, POST")),
             (Some(("messages", _)), _) => Err(Problem::method_not_allowed("GET, DELETE")),
             _ => Err(Problem::not_found("unknown_route", format!("{path} is no route; {ROUTES}"))),
@@ -154,8 +158,8 @@ pub fn decode(
 }
 
 const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/…, \
-                      GET /v1/messages/{id} and GET /v1/openapi/{app} are (a '/' within a key is \
-                      written %2F)";
+                      GET /v1/messages/{id}, POST /v1/callbacks/{token}/resolve or …/reject and \
+                      GET /v1/openapi/{app} are (a '/' within a key is written %2F)";
 
 async fn query_input(
     parts: &Parts,
