@@ -33,6 +33,23 @@ pub(crate) fn of(ty: &Type) -> String {
     }
 }
 
+/// The schema of a `Reply<T>` of this `T`.
+pub(crate) fn of_reply(ty: &Type) -> String {
+    let ok = of(ty);
+    format!(
+        r#"{{"type":"object","properties":{{"ok":{ok},"rejected":{{"type":"object"}},"failed":{{"type":"object"}}}},"minProperties":1,"maxProperties":1,"additionalProperties":false}}"#
+    )
+}
+
+/// The `T` of a `Reply<T>`.
+pub(crate) fn reply(ty: &Type) -> Option<&Type> {
+    let segment = last(ty).filter(|segment| segment.ident == "Reply")?;
+    match arguments(segment).as_slice() {
+        [value] => Some(value),
+        _ => None,
+    }
+}
+
 /// Whether this is an `Option`, which an input may leave out.
 pub(crate) fn is_option(ty: &Type) -> bool {
     last(ty).is_some_and(|segment| segment.ident == "Option")
@@ -84,6 +101,7 @@ fn of_segment(segment: &PathSegment) -> String {
             "{}" => any(),
             some => format!(r#"{{"anyOf":[{some},{{"type":"null"}}]}}"#),
         },
+        ("Bytes", []) => BASE64.to_owned(),
         ("Box" | "Rc" | "Arc" | "Cow", [inner]) => of(inner),
         ("Result", [value] | [value, _]) => of(value),
         ("Vec" | "VecDeque" | "BTreeSet" | "HashSet", [item]) => array_of(&of(item)),
@@ -123,6 +141,9 @@ fn array_of(items: &str) -> String {
 fn any() -> String {
     "{}".to_owned()
 }
+
+/// Bytes inside of JSON.
+const BASE64: &str = r#"{"type":"string","contentEncoding":"base64"}"#;
 
 #[cfg(test)]
 mod tests {
