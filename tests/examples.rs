@@ -8,6 +8,8 @@
 
 #[path = "harness/mod.rs"]
 mod harness;
+#[path = "openapi/mod.rs"]
+mod openapi;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +47,7 @@ async fn the_transcripts_of_the_examples_are_true() {
         for step in steps {
             replay(&host, &dir, &name, &step).await;
         }
+        openapi::check(&host, &name).await;
     }
 }
 

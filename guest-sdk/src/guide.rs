@@ -1,3 +1,5 @@
+//! The guide's pages, from `guest-sdk/guide/`: one for each concept, each with code that a test runs.
+//!
 #![doc = include_str!("../guide/README.md")]
 
 macro_rules! pages {

@@ -85,7 +85,7 @@ fn rejected(failure: Failure) -> Problem {
     from_handler(status, failure)
 }
 
-fn failed(failure: CallFailure) -> Problem {
+pub(super) fn failed(failure: CallFailure) -> Problem {
     // A failure says itself whether another attempt could help; for the others it could.
     let helps = !matches!(&failure, CallFailure::Error(failure) if !failure.retryable);
     let problem = match failure {
@@ -118,7 +118,7 @@ fn from_handler(status: StatusCode, failure: Failure) -> Problem {
 
 /// Whether `If-None-Match` names this version; `W/` makes no difference when comparing to read
 /// again.
-fn has_version(asked: &HeaderMap, etag: &str) -> bool {
+pub(super) fn has_version(asked: &HeaderMap, etag: &str) -> bool {
     let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     lists
         .flat_map(|list| list.split(','))

@@ -68,9 +68,9 @@ fn argument(root: &Value, property: Option<&Value>, values: &[Cow<'_, str>]) -> 
 
 /// What a schema lets a value be, as far as reading it from text needs to know.
 #[derive(Debug, Clone, Copy, Default)]
-struct Shape<'a> {
+pub(super) struct Shape<'a> {
     /// A string.
-    text: bool,
+    pub(super) text: bool,
     /// A number, a boolean, null or an object.
     json: bool,
     /// An array.
@@ -83,7 +83,7 @@ impl<'a> Shape<'a> {
     /// Anything: JSON when it reads as JSON.
     const ANY: Self = Self { text: false, json: true, array: false, items: None };
 
-    fn of(root: &'a Value, schema: &'a Value) -> Self {
+    pub(super) fn of(root: &'a Value, schema: &'a Value) -> Self {
         let mut shape = Self::default();
         shape.add(root, schema, DEPTH_MAX);
         if shape.text || shape.json || shape.array { shape } else { Self::ANY }
@@ -126,7 +126,7 @@ impl<'a> Shape<'a> {
 const DEPTH_MAX: usize = 8;
 
 /// Follows `$ref`s within the document.
-fn follow<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
+pub(super) fn follow<'a>(root: &'a Value, mut schema: &'a Value) -> &'a Value {
     for _ in 0..DEPTH_MAX {
         let target = schema.get("$ref").and_then(Value::as_str);
         let target = target.and_then(|target| target.strip_prefix('#'));

@@ -1,4 +1,4 @@
-//! The door for users: `call`, `send`, `read`, `messages` and `callbacks` over HTTP. Finds the route, checks
+//! The door for users: `call`, `send`, `read`, `messages`, `callbacks` and `openapi` over HTTP. Finds the route, checks
 //! everything that can be checked without the entity, asks the router, and says the outcome in
 //! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
 //! right kind, with an input that fits.
@@ -7,9 +7,11 @@ mod address;
 mod answer;
 mod arguments;
 mod callbacks;
+mod docs;
 mod due;
 mod input;
 mod messages;
+mod openapi;
 
 use std::sync::Arc;
 
@@ -63,6 +65,14 @@ impl Ingress {
     async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
         guard::same_origin(parts)?;
         let path = parts.uri.path();
+        if let Some(rest) = path.strip_prefix("/docs")
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return match parts.method {
+                Method::GET => self.docs(rest),
+                _ => Err(Problem::method_not_allowed("GET")),
+            };
+        }
         let route = path.strip_prefix("/v1/").and_then(|route| route.split_once('/'));
         match (route, &parts.method) {
             (Some(("call", rest)), &Method::POST) => self.call(parts, body, rest).await,
@@ -72,6 +82,8 @@ impl Ingress {
             }
             (Some(("messages", id)), &Method::GET) => self.message(parts, id).await,
             (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
+            (Some(("openapi", app)), &Method::GET) => self.openapi(parts, app),
+            (Some(("openapi", _)), _) => Err(Problem::method_not_allowed("GET")),
             (Some(("callbacks", rest)), &Method::POST) => self.callback(parts, body, rest).await,
             (Some(("call" | "send" | "callbacks", _)), _) => {
                 Err(Problem::method_not_allowed("POST"))
@@ -145,9 +157,9 @@ pub fn decode(
     invocation(parts, address, input)
 }
 
-const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \
-                      GET /v1/messages/{id} and POST /v1/callbacks/{token}/resolve or …/reject \
-                      are (a '/' within a key is written %2F)";
+const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/…, \
+                      GET /v1/messages/{id}, POST /v1/callbacks/{token}/resolve or …/reject and \
+                      GET /v1/openapi/{app} are (a '/' within a key is written %2F)";
 
 async fn query_input(
     parts: &Parts,
