@@ -7,6 +7,7 @@
 mod client;
 mod guests;
 mod process;
+pub(crate) mod transcript;
 
 use std::future::Future;
 use std::time::Duration;
