@@ -45,8 +45,10 @@ pub const APP_VERSIONS_KEPT: usize = 100;
 
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Time that compiling one component may take, of wall clock and of processor.
+/// Processor time that compiling one component may take. The engines of JavaScript and Python take 12 to 18 s.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time by the clock that it may take: on a busy machine a compiler gets less than a processor.
+pub const COMPILE_WAIT_MAX: Duration = Duration::from_secs(110);
 /// Address space of the compiling child.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Compiled code of one component; about six times the component's bytes is usual.
@@ -288,7 +290,8 @@ pub const SPINNER_TICK: Duration = Duration::from_millis(120);
 const _: () = {
     assert!(STATUS_WAIT_MAX.as_millis() < CLIENT_TIME_MAX.as_millis(), "waits end before clients");
     assert!(
-        COMPILE_TIME_MAX.as_millis() < CLIENT_TIME_MAX.as_millis(),
+        COMPILE_TIME_MAX.as_millis() < COMPILE_WAIT_MAX.as_millis()
+            && COMPILE_WAIT_MAX.as_millis() < CLIENT_TIME_MAX.as_millis(),
         "deploys end before clients"
     );
 };
