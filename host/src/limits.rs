@@ -106,8 +106,10 @@ pub const HANDLER_DEADLINE: Duration = Duration::from_secs(5);
 pub const EPOCH_TICK: Duration = Duration::from_millis(5);
 /// Calls after which a warm instance is replaced.
 pub const WARM_CALLS_MAX: u32 = 10_000;
-/// Linear memory above which a warm instance is not kept.
-pub const WARM_MEMORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Linear memory above which a warm instance is not kept. Python begins with 13 to 17 MiB.
+pub const WARM_MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Linear memory of all warm instances that one worker thread keeps.
+pub const WARM_BYTES_PER_WORKER_MAX: usize = 512 * 1024 * 1024;
 /// Warm instances that one worker thread keeps, over all apps.
 pub const WARM_INSTANCES_PER_WORKER_MAX: usize = 32;
 
@@ -264,6 +266,10 @@ const _: () = {
     );
     assert!(STATE_VALUE_BYTES_MAX <= SCAN_BYTES_MAX, "one value fits a page");
     assert!(WARM_MEMORY_BYTES_MAX <= GUEST_MEMORY_BYTES_MAX, "a warm instance is a guest");
+    assert!(
+        WARM_MEMORY_BYTES_MAX <= WARM_BYTES_PER_WORKER_MAX,
+        "a worker may keep one of any size"
+    );
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
