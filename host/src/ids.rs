@@ -234,6 +234,73 @@ impl FromStr for MessageId {
     }
 }
 
+/// Lets the world outside call an entity back, once: the id of the message that waits for it, which finds its
+/// owner, and a secret that nobody can guess. It shows itself only where it is handed out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CallbackToken {
+    id: MessageId,
+    secret: [u8; 16],
+}
+
+impl CallbackToken {
+    /// Joins the parts; `secret` is chance.
+    #[must_use]
+    pub fn new(id: MessageId, secret: [u8; 16]) -> Self {
+        Self { id, secret }
+    }
+
+    /// The message that waits.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// What is kept instead of the secret: data files give nobody a token.
+    #[must_use]
+    pub fn proof(&self) -> [u8; 32] {
+        *blake3::hash(&self.secret).as_bytes()
+    }
+
+    /// Whether the secret is the one that `proof` was made from. Takes the same time whatever differs.
+    #[must_use]
+    pub fn proves(&self, proof: &[u8; 32]) -> bool {
+        // Hashes compare in constant time.
+        blake3::hash(&self.secret) == blake3::Hash::from_bytes(*proof)
+    }
+}
+
+impl fmt::Display for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:032x}", self.id, u128::from_be_bytes(self.secret))
+    }
+}
+
+impl fmt::Debug for CallbackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-…", self.id)
+    }
+}
+
+impl FromStr for CallbackToken {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let bad = || BadId {
+            field: "callback token",
+            problem: "it is not a token; one looks like msg_, 32 hex digits, '-' and 32 hex digits"
+                .into(),
+        };
+        let (id, secret) = text.split_once('-').ok_or_else(bad)?;
+        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if secret.len() != 32 || !secret.bytes().all(hex) {
+            return Err(bad());
+        }
+        let id = id.parse().map_err(|_| bad())?;
+        let secret = u128::from_str_radix(secret, 16).map_err(|_| bad())?;
+        Ok(Self { id, secret: secret.to_be_bytes() })
+    }
+}
+
 /// A place in a partition's journal: batches are numbered from 1; 0 means nothing.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -305,5 +372,28 @@ mod tests {
         assert_eq!(id.to_string().parse::<MessageId>().expect("valid"), id);
         assert_eq!(id.ring() >> 48, entity.ring() >> 48);
         assert!("msg_12".parse::<MessageId>().is_err());
+    }
+
+    #[test]
+    fn tokens_read_back_and_prove_themselves_only() {
+        let token = CallbackToken::new(MessageId(42), [0xab; 16]);
+        assert_eq!(token.to_string().parse::<CallbackToken>().expect("valid"), token);
+        assert!(token.to_string().len() <= 128);
+        assert!(token.proves(&token.proof()));
+        let other = CallbackToken::new(MessageId(42), [0xac; 16]);
+        assert!(!other.proves(&token.proof()));
+        assert!(!format!("{token:?}").contains("abab"), "a secret in a log");
+        let text = token.to_string();
+        for bad in [
+            "",
+            "msg_2a-ab",
+            &text[4..],
+            &text[..68],
+            &text.to_uppercase(),
+            &text.replace('-', "+"),
+        ] {
+            assert!(bad.parse::<CallbackToken>().is_err(), "{bad}");
+        }
+        assert!(format!("{text}0").parse::<CallbackToken>().is_err());
     }
 }

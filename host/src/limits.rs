@@ -17,6 +17,16 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most messages and timers that one transaction emits.
 pub const TRANSACTION_SENDS_MAX: usize = 10_000;
+/// Largest context of a continuation or callback.
+pub const CONTEXT_BYTES_MAX: usize = 64 * 1024;
+/// Longest message of a rejection or failure that a continuation is told; longer ones are cut.
+pub const REPLY_MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Largest input that a reply comes to: a context, and a result in base64 or a rejection with its details.
+pub const REPLY_BYTES_MAX: usize = CONTEXT_BYTES_MAX + 2 * BODY_BYTES_MAX;
+/// What a reply has beside its context, value, message and details.
+pub const REPLY_FRAME_BYTES_MAX: usize = 1024;
+/// Longest time that a callback waits.
+pub const CALLBACK_TIME_MAX: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Most host calls of one transaction.
 pub const HOST_CALLS_MAX: u64 = 1_000_000;
 /// Most entries and bytes that one scan returns.
@@ -250,7 +260,18 @@ const _: () = {
     assert!(BODY_BYTES_MAX < BATCH_BYTES_MAX, "one message fits a batch");
     assert!(JOURNAL_SEGMENT_BYTES_MAX.is_multiple_of(4096), "segments are whole blocks");
     assert!(STATE_VALUE_BYTES_MAX <= TRANSACTION_BYTES_MAX, "one value fits a transaction");
-    assert!(TRANSACTION_BYTES_MAX < BATCH_BYTES_MAX, "one transaction fits a batch");
+    // What a reply adds to a transaction is bounded here, so that it need not be counted there.
+    assert!(
+        TRANSACTION_BYTES_MAX + REPLY_BYTES_MAX < BATCH_BYTES_MAX,
+        "one transaction and the reply to its message fit a batch"
+    );
+    assert!(
+        BODY_BYTES_MAX.div_ceil(3) * 4 + REPLY_FRAME_BYTES_MAX <= 2 * BODY_BYTES_MAX
+            && BODY_BYTES_MAX + 2 * 6 * REPLY_MESSAGE_BYTES_MAX + REPLY_FRAME_BYTES_MAX
+                <= 2 * BODY_BYTES_MAX,
+        "a reply of each kind fits its bound, were every character of its texts escaped"
+    );
+    assert!(CALLBACK_TIME_MAX.as_secs() < DELAY_MAX.as_secs(), "a callback is a delayed message");
     assert!(
         VIEW_BYTES_CHECKPOINT < VIEW_BYTES_MAX,
         "a checkpoint starts before ingress is refused"

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::ids::{EntityRef, MessageId};
+use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::partition::request::{
-    Accepted, Answer, Answered, Cancelled, DeadLetterInfo, EntityInfo, Invocation, MessageStatus,
-    PartitionStatus, Refusal, Send,
+    Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
+    Invocation, MessageStatus, PartitionStatus, Refusal, Send, Verdict,
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
@@ -144,20 +144,32 @@ impl Router {
         self.owner(id.ring()).dead_letter(id).await
     }
 
-    /// Sends a dead letter again, with its attempts at zero; false when there is none of that id.
+    /// Sends a dead letter again, with its attempts at zero.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn dead_retry(&self, id: MessageId) -> Answered<bool> {
+    pub async fn dead_retry(&self, id: MessageId) -> Answered<DeadSettled> {
         self.owner(id.ring()).settle_dead(id, true).await
     }
 
-    /// Forgets a dead letter; false when there is none of that id.
+    /// Forgets a dead letter.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn dead_drop(&self, id: MessageId) -> Answered<bool> {
+    pub async fn dead_drop(&self, id: MessageId) -> Answered<DeadSettled> {
         self.owner(id.ring()).settle_dead(id, false).await
+    }
+
+    /// Resolves or rejects a callback.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn use_callback(
+        &self,
+        token: CallbackToken,
+        verdict: Verdict,
+    ) -> Answered<CallbackUsed> {
+        self.owner(token.id().ring()).use_callback(token, verdict).await
     }
 
     /// Gauges of every partition.

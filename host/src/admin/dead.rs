@@ -8,6 +8,7 @@ use super::{Admin, next};
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, path};
 use crate::ids::{self, MessageId};
+use crate::partition::request::DeadSettled;
 
 impl Admin {
     /// `GET /admin/v1/dead?app&after&limit`.
@@ -49,11 +50,20 @@ fn message_id(raw: &str) -> Result<MessageId, Problem> {
     Ok(path::segment("message id", raw)?.parse()?)
 }
 
-fn done(id: MessageId, found: bool, status: &str) -> Result<Reply, Problem> {
-    if !found {
-        return Err(unknown(id));
+fn done(id: MessageId, settled: DeadSettled, status: &str) -> Result<Reply, Problem> {
+    match settled {
+        DeadSettled::Yes => {
+            edge::json(StatusCode::OK, &json!({"id": id.to_string(), "status": status}))
+        }
+        DeadSettled::Answered => {
+            let detail = format!(
+                "{id} is final: the entity that sent it was told that it failed, and may have acted on that. Look \
+                 at it and drop it; calls that are to wait for a retry are sent as patient ones"
+            );
+            Err(Problem::new(StatusCode::CONFLICT, "already_answered", detail).id(id))
+        }
+        DeadSettled::Unknown => Err(unknown(id)),
     }
-    edge::json(StatusCode::OK, &json!({"id": id.to_string(), "status": status}))
 }
 
 fn unknown(id: MessageId) -> Problem {
@@ -67,9 +77,13 @@ mod tests {
     #[test]
     fn what_is_not_there_is_neither_retried_nor_dropped() {
         let id = MessageId(42);
-        assert_eq!(done(id, true, "dropped").expect("done").status(), StatusCode::OK);
-        let problem = done(id, false, "dropped").expect_err("unknown");
+        let yes = done(id, DeadSettled::Yes, "dropped").expect("done");
+        assert_eq!(yes.status(), StatusCode::OK);
+        let problem = done(id, DeadSettled::Unknown, "dropped").expect_err("unknown");
         assert_eq!(problem.code(), "unknown_dead_letter");
+        let problem = done(id, DeadSettled::Answered, "retried").expect_err("final");
+        assert_eq!((problem.status(), problem.code()), (StatusCode::CONFLICT, "already_answered"));
+        assert!(problem.detail().contains("was told"), "{}", problem.detail());
         assert_eq!(message_id("banana").expect_err("bad").code(), "malformed");
     }
 }

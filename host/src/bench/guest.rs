@@ -15,8 +15,8 @@ use super::now;
 use super::workload::APP;
 use crate::clock::SystemClock;
 use crate::engine::{
-    Call, Due, Engine, EngineConfig, EntityIo, Fault, Guest, Isolation, LogLevel, Outcome,
-    TimerInfo, Worker,
+    Call, Continuation, Due, Engine, EngineConfig, EntityIo, Fault, Guest, Isolation, LogLevel,
+    Outcome, TimerInfo, Worker,
 };
 use crate::ids::{EntityRef, MessageId};
 use crate::limits;
@@ -194,6 +194,7 @@ impl EntityIo for MemoryIo {
         _handler: &str,
         _input: Vec<u8>,
         _due: Due,
+        _then: Option<Continuation>,
     ) -> Result<MessageId, Fault> {
         unused()
     }
@@ -220,6 +221,14 @@ impl EntityIo for MemoryIo {
         unused()
     }
 
+    fn callback_create(&mut self, _then: Continuation, _expires: Due) -> Result<String, Fault> {
+        unused()
+    }
+
+    fn callback_cancel(&mut self, _token: &str) -> Result<bool, Fault> {
+        unused()
+    }
+
     fn log(&mut self, _level: LogLevel, _line: &str) {}
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
@@ -239,6 +248,6 @@ mod tests {
         io.set(b"count".to_vec(), b"1".to_vec()).expect("written");
         assert_eq!(io.get(b"count"), Ok(Some(Bytes::from_static(b"1"))));
         assert!(io.delete(b"count").is_err() && io.scan(b"", None, 1, false).is_err());
-        assert!(io.send("counter", "k", "add", vec![], Due::Now).is_err());
+        assert!(io.send("counter", "k", "add", vec![], Due::Now, None).is_err());
     }
 }

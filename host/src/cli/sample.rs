@@ -9,11 +9,11 @@ use super::output::{items, plain, shell, text};
 /// How deep a sample goes into a schema that refers to itself.
 const DEPTH_MAX: usize = 8;
 
-/// One line per handler, in the contract's order.
+/// One line per handler that anybody may call, in the contract's order.
 pub(super) fn curl_lines(ingress: &str, app: &str, contract: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for entity in items(&contract["entities"]) {
-        for handler in items(&entity["handlers"]) {
+        for handler in items(&entity["handlers"]).iter().filter(|h| h["kind"] != "internal") {
             lines.push(curl_line(ingress, app, &text(&entity["type"]), handler));
         }
     }
@@ -114,6 +114,7 @@ mod tests {
             {"name": "transfer", "kind": "command",
              "input": input(json!({"amount": amount, "to": {"type": "string"}}))},
             {"name": "close", "kind": "command", "input": input(json!({}))},
+            {"name": "heard", "kind": "internal", "input": input(json!({}))},
             {"name": "balance", "kind": "query", "input": input(json!({}))},
             {"name": "page", "kind": "query", "input": input(json!({"n": amount}))},
             {"name": "upload", "kind": "command", "input": bytes}]}]})

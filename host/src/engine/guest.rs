@@ -14,8 +14,8 @@ use super::instance::Instance;
 use super::settings::{Space, running_engine};
 use super::ticker::Ticker;
 use super::{
-    Call, Due, EngineConfig, EntityIo, Fault, Isolation, LogLevel, PrepareError, TimerInfo,
-    compile, inspect, wasi, world,
+    Call, Continuation, Due, EngineConfig, EntityIo, Fault, Isolation, LogLevel, PrepareError,
+    TimerInfo, compile, inspect, wasi, world,
 };
 use crate::clock::Clock;
 use crate::ids::{EntityRef, MessageId, VersionId};
@@ -239,6 +239,7 @@ impl EntityIo for Nobody {
         _handler: &str,
         _input: Vec<u8>,
         _due: Due,
+        _then: Option<Continuation>,
     ) -> Result<MessageId, Fault> {
         Err(Fault::NoEntity)
     }
@@ -262,6 +263,14 @@ impl EntityIo for Nobody {
     }
 
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
+        Err(Fault::NoEntity)
+    }
+
+    fn callback_create(&mut self, _then: Continuation, _expires: Due) -> Result<String, Fault> {
+        Err(Fault::NoEntity)
+    }
+
+    fn callback_cancel(&mut self, _token: &str) -> Result<bool, Fault> {
         Err(Fault::NoEntity)
     }
 

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 
-use super::bindings::keystead::entity::{context, log, outbox, state, timers, types};
+use super::bindings::keystead::entity::{callbacks, context, log, outbox, state, timers, types};
 use super::limiter::Limiter;
-use super::{Due, EntityIo, Fault, LogLevel};
+use super::{Continuation, Due, EntityIo, Fault, LogLevel};
 use crate::limits;
 
 /// A store's data: one instance's limits, and the call it is making.
@@ -120,6 +120,11 @@ fn due(due: types::Due, now_ms: u64) -> Due {
         types::Due::AtMs(at) if at <= now_ms => Due::Now,
         types::Due::AtMs(at) => Due::AtMs(at.min(now_ms.saturating_add(delay_max))),
     }
+}
+
+fn continuation(then: types::Continuation) -> Continuation {
+    let types::Continuation { handler, context, patient } = then;
+    Continuation { handler, context: context.into(), patient }
 }
 
 fn page_too_large() -> Fault {
@@ -237,7 +242,21 @@ impl outbox::Host for Host {
     ) -> wasmtime::Result<String> {
         let io = self.io()?;
         let due_at = due(due_at, io.now_ms());
-        Ok(io.send(&target.kind, &target.key, &handler, input, due_at)?.to_string())
+        Ok(io.send(&target.kind, &target.key, &handler, input, due_at, None)?.to_string())
+    }
+
+    fn call_then(
+        &mut self,
+        target: types::EntityRef,
+        handler: String,
+        input: Vec<u8>,
+        due_at: types::Due,
+        then: types::Continuation,
+    ) -> wasmtime::Result<String> {
+        let io = self.io()?;
+        let due_at = due(due_at, io.now_ms());
+        let then = Some(continuation(then));
+        Ok(io.send(&target.kind, &target.key, &handler, input, due_at, then)?.to_string())
     }
 
     fn cancel(&mut self, message_id: String) -> wasmtime::Result<bool> {
@@ -270,6 +289,22 @@ impl timers::Host for Host {
             due_ms: t.due_ms,
         };
         Ok(timers.into_iter().map(timer).collect())
+    }
+}
+
+impl callbacks::Host for Host {
+    fn create(
+        &mut self,
+        then: types::Continuation,
+        expires: types::Due,
+    ) -> wasmtime::Result<String> {
+        let io = self.io()?;
+        let expires = due(expires, io.now_ms());
+        Ok(io.callback_create(continuation(then), expires)?)
+    }
+
+    fn cancel(&mut self, token: String) -> wasmtime::Result<bool> {
+        Ok(self.io()?.callback_cancel(&token)?)
     }
 }
 

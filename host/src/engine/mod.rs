@@ -43,6 +43,17 @@ pub enum Due {
     AtMs(u64),
 }
 
+/// Who hears how a message ended: a handler of the entity that sent it, called by a message once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continuation {
+    /// The handler's name.
+    pub handler: String,
+    /// A JSON object, which the reply is put into.
+    pub context: Bytes,
+    /// Whether it waits for an operator when the message is parked.
+    pub patient: bool,
+}
+
 /// How much a guest's log line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,7 +112,7 @@ pub trait EntityIo: Send {
         limit: u32,
         descending: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, Fault>;
-    /// Queues a message to an entity of the same app.
+    /// Queues a message to an entity of the same app; `then` hears how it ended.
     fn send(
         &mut self,
         kind: &str,
@@ -109,6 +120,7 @@ pub trait EntityIo: Send {
         handler: &str,
         input: Vec<u8>,
         due: Due,
+        then: Option<Continuation>,
     ) -> Result<MessageId, Fault>;
     /// Cancels a message this entity sent that is not due yet.
     fn cancel(&mut self, id: &str) -> Result<bool, Fault>;
@@ -124,6 +136,10 @@ pub trait EntityIo: Send {
     fn timer_cancel(&mut self, name: &str) -> Result<bool, Fault>;
     /// The pending timers in order of their names.
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault>;
+    /// Makes a token; `then` hears who uses it, or that nobody did until `expires`.
+    fn callback_create(&mut self, then: Continuation, expires: Due) -> Result<String, Fault>;
+    /// Withdraws a token that nobody has used.
+    fn callback_cancel(&mut self, token: &str) -> Result<bool, Fault>;
     /// Writes a log line.
     fn log(&mut self, level: LogLevel, line: &str);
     /// Gives the caller of [`Worker::run`] its own type back.

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use wit_component::{ComponentEncoder, StringEncoding};
 
 use super::{
-    Call, Due, Engine, EngineConfig, EntityIo, Fault, Isolation, LogLevel, Outcome, TimerInfo,
+    Call, Continuation, Due, Engine, EngineConfig, EntityIo, Fault, Isolation, LogLevel, Outcome,
+    TimerInfo,
 };
 use crate::clock::ManualClock;
 use crate::ids::{EntityRef, MessageId};
@@ -68,7 +69,9 @@ pub(crate) fn call<'a>(handler: &'a str, input: &'a [u8]) -> Call<'a> {
 pub(crate) struct MapIo {
     pub(crate) entity: EntityRef,
     pub(crate) state: BTreeMap<Vec<u8>, Bytes>,
-    pub(crate) sent: Vec<(String, Due)>,
+    pub(crate) sent: Vec<(String, Due, Option<Continuation>)>,
+    /// Tokens that were made, and what they call.
+    pub(crate) callbacks: Vec<(Continuation, Due)>,
     pub(crate) lines: Vec<(LogLevel, String)>,
     pub(crate) read_only: bool,
     pub(crate) panics: bool,
@@ -80,6 +83,7 @@ impl MapIo {
             entity: EntityRef::new(app, "thing", key).expect("valid"),
             state: BTreeMap::new(),
             sent: Vec::new(),
+            callbacks: Vec::new(),
             lines: Vec::new(),
             read_only: false,
             panics: false,
@@ -173,9 +177,10 @@ impl EntityIo for MapIo {
         handler: &str,
         _input: Vec<u8>,
         due: Due,
+        then: Option<Continuation>,
     ) -> Result<MessageId, Fault> {
         self.writable("send")?;
-        self.sent.push((format!("{kind}/{key}/{handler}"), due));
+        self.sent.push((format!("{kind}/{key}/{handler}"), due, then));
         Ok(MessageId(self.sent.len() as u128))
     }
 
@@ -199,6 +204,16 @@ impl EntityIo for MapIo {
 
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
         Ok(Vec::new())
+    }
+
+    fn callback_create(&mut self, then: Continuation, expires: Due) -> Result<String, Fault> {
+        self.writable("make a callback")?;
+        self.callbacks.push((then, expires));
+        Ok(format!("token-{}", self.callbacks.len()))
+    }
+
+    fn callback_cancel(&mut self, token: &str) -> Result<bool, Fault> {
+        Ok(token == "token-1" && self.callbacks.len() == 1)
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {

@@ -52,6 +52,13 @@ const IMPORTS: &[(&str, &[Function])] = &[
         "outbox",
         &[
             ("send", check::<(types::EntityRef, String, Bytes, types::Due), (String,)>),
+            (
+                "call-then",
+                check::<
+                    (types::EntityRef, String, Bytes, types::Due, types::Continuation),
+                    (String,),
+                >,
+            ),
             ("cancel", check::<(String,), (bool,)>),
         ],
     ),
@@ -61,6 +68,13 @@ const IMPORTS: &[(&str, &[Function])] = &[
             ("set", check::<(String, String, Bytes, types::Due), ()>),
             ("cancel", check::<(String,), (bool,)>),
             ("pending", check::<(), (Vec<timers::Timer>,)>),
+        ],
+    ),
+    (
+        "callbacks",
+        &[
+            ("create", check::<(types::Continuation, types::Due), (String,)>),
+            ("cancel", check::<(String,), (bool,)>),
         ],
     ),
     ("log", &[("emit", check::<(log::Level, String), ()>), ("panicked", check::<(String,), ()>)]),

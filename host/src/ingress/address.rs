@@ -47,7 +47,10 @@ impl<'a> Address<'a> {
             return Err(Problem::not_found("unknown_type", detail));
         };
         let Some(handler) = entity.handlers.get(&*self.handler) else {
-            let known = listed(entity.handlers.keys().map(String::as_str));
+            let callable = entity.handlers.values();
+            let callable = callable.filter(|handler| handler.kind != HandlerKind::Internal);
+            let callable: Vec<_> = callable.map(|handler| handler.name.as_str()).collect();
+            let known = listed(callable.into_iter());
             let name = &self.handler;
             let detail = format!("{app}/{kind} has no handler {name:?}; it has: {known}");
             return Err(Problem::not_found("unknown_handler", detail));
@@ -66,6 +69,13 @@ impl<'a> Address<'a> {
                 format!("{name} is a command; POST /v1/call/{route} or /v1/send/{route}")
             }
             HandlerKind::Query => format!("{name} is a query; GET or POST /v1/read/{route}"),
+            HandlerKind::Internal => {
+                let detail = format!(
+                    "{name} is internal to {app}/{kind}: entities of the app, timers and replies call it, and \
+                     nobody outside"
+                );
+                return Problem::not_found("unknown_handler", detail);
+            }
         };
         Problem::new(StatusCode::BAD_REQUEST, "wrong_kind", detail)
     }
@@ -138,5 +148,24 @@ mod tests {
         assert_eq!((problem.status(), problem.code()), (StatusCode::BAD_REQUEST, "wrong_kind"));
         assert!(problem.detail().contains("/v1/read/bank/account/{key}/balance"));
         assert!(address.wrong_kind(HandlerKind::Command).detail().contains("/v1/send/bank"));
+    }
+
+    #[test]
+    fn internal_handlers_are_nobodys_outside() {
+        let any = r#"{"input":{"json":{}},"output":{"json":{}},"#;
+        let document = format!(
+            r#"{{"entities":[{{"type":"account","handlers":[{any}"name":"heard","kind":"internal"}},
+               {any}"name":"deposit","kind":"command"}}]}}]}}"#
+        );
+        let contract = Contract::parse(document.as_bytes()).expect("right");
+        for wanted in [HandlerKind::Command, HandlerKind::Query] {
+            let address = Address::decode("call", "bank/account/alice/heard").expect("valid");
+            let problem = address.find(&contract, wanted).err().expect("refused");
+            assert_eq!((problem.status().as_u16(), problem.code()), (404, "unknown_handler"));
+            assert!(problem.detail().contains("heard is internal"), "{}", problem.detail());
+        }
+        let address = Address::decode("call", "bank/account/alice/none").expect("valid");
+        let problem = address.find(&contract, HandlerKind::Command).err().expect("refused");
+        assert!(problem.detail().ends_with("it has: deposit"), "{}", problem.detail());
     }
 }

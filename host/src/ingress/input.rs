@@ -57,6 +57,11 @@ pub(super) fn check(handler: &Handler, input: &[u8]) -> Result<(), Problem> {
         .map_err(|detail| Problem::new(StatusCode::BAD_REQUEST, "invalid_input", detail))
 }
 
+/// Refuses headers of anything but plain JSON.
+pub(super) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
+    content_type(headers, &Body::Json(serde_json::Value::Null)).map(|_| ())
+}
+
 /// The type that the handler is told: none for JSON. A missing one is taken for what the handler
 /// expects.
 fn content_type(headers: &HeaderMap, input: &Body) -> Result<Option<String>, Problem> {
@@ -74,7 +79,7 @@ fn content_type(headers: &HeaderMap, input: &Body) -> Result<Option<String>, Pro
         (Body::Json(_), None) => Ok(None),
         (Body::Json(_), Some(given)) if is_json(given.as_bytes()) => Ok(None),
         (Body::Json(_), Some(given)) => Err(unsupported(format!(
-            "this handler takes application/json in UTF-8, not {given:?} \
+            "this route takes application/json in UTF-8, not {given:?} \
              (with curl: --json instead of --data)"
         ))),
         (Body::Bytes(_), None) => Ok(Some("application/octet-stream".to_owned())),

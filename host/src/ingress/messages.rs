@@ -136,6 +136,7 @@ mod tests {
             reason: "panicked: oops".into(),
             attempts: 10,
             parked_at_ms: 1,
+            answered: false,
         };
         let (status, document) = shown(status_reply(ID, MessageStatus::Dead(dead))).await;
         assert_eq!((status, &document["code"]), (500, &json!("parked")));

@@ -1,4 +1,4 @@
-//! The door for users: `call`, `send`, `read` and `messages` over HTTP. Finds the route, checks
+//! The door for users: `call`, `send`, `read`, `messages` and `callbacks` over HTTP. Finds the route, checks
 //! everything that can be checked without the entity, asks the router, and says the outcome in
 //! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
 //! right kind, with an input that fits.
@@ -6,6 +6,7 @@
 mod address;
 mod answer;
 mod arguments;
+mod callbacks;
 mod due;
 mod input;
 mod messages;
@@ -71,7 +72,10 @@ impl Ingress {
             }
             (Some(("messages", id)), &Method::GET) => self.message(parts, id).await,
             (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
-            (Some(("call" | "send", _)), _) => Err(Problem::method_not_allowed("POST")),
+            (Some(("callbacks", rest)), &Method::POST) => self.callback(parts, body, rest).await,
+            (Some(("call" | "send" | "callbacks", _)), _) => {
+                Err(Problem::method_not_allowed("POST"))
+            }
             (Some(("read", _)), _) => Err(Problem::method_not_allowed("GET, POST")),
             (Some(("messages", _)), _) => Err(Problem::method_not_allowed("GET, DELETE")),
             _ => Err(Problem::not_found("unknown_route", format!("{path} is no route; {ROUTES}"))),
@@ -142,7 +146,7 @@ pub fn decode(
 }
 
 const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \
-                      and GET /v1/messages/{id} are (a '/' within a key is written %2F)";
+                      GET /v1/messages/{id} and POST /v1/callbacks/{token}/resolve or …/reject are (a '/' within a key is written %2F)";
 
 async fn query_input(
     parts: &Parts,

@@ -133,7 +133,8 @@ impl Core {
     fn compose(&self, invocation: Invocation, origin: Origin) -> Arc<Message> {
         let Invocation { entity, handler, input, content_type, trace, .. } = invocation;
         let id = MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
-        Arc::new(Message { id, target: entity, handler, input, content_type, trace, origin })
+        let target = entity;
+        Arc::new(Message { id, target, handler, input, content_type, trace, origin, then: None })
     }
 
     /// What this idempotency key stands for already.
@@ -164,12 +165,13 @@ impl Core {
             return self.wait_for(id, Waiter::Answer(reply));
         }
         let outcome = self.view.outcome(id);
-        match self.readable(outcome) {
+        let answer = self
+            .readable(outcome)
+            .map(|kept| kept.and_then(|kept| Some((kept.cause, answer_of(id, &kept.value)?))));
+        match answer {
             Err(refusal) => drop(reply.send(Err(refusal))),
-            Ok(Some(outcome)) => {
-                let mut answer = answer_of(id, &outcome.value);
-                answer.replayed = true;
-                self.commit.reply(outcome.cause, answer, reply);
+            Ok(Some((cause, answer))) => {
+                self.commit.reply(cause, Answer { replayed: true, ..answer }, reply);
             }
             Ok(None) if self.ledger.dead.contains_key(&id) => {
                 let why = format!("{id} was given up on and is a dead letter");
@@ -208,8 +210,8 @@ impl Known {
     }
 }
 
-/// A kept outcome as an answer.
-pub(crate) fn answer_of(id: MessageId, outcome: &Outcome) -> Answer {
+/// A kept outcome as an answer; none for what only says that a callback was used.
+pub(crate) fn answer_of(id: MessageId, outcome: &Outcome) -> Option<Answer> {
     let result = match &outcome.ending {
         Ending::Reply(body) => CallResult::Reply(body.clone()),
         Ending::Rejected(why) => CallResult::Rejected(Failure {
@@ -218,7 +220,8 @@ pub(crate) fn answer_of(id: MessageId, outcome: &Outcome) -> Answer {
             details: why.details.clone(),
             retryable: false,
         }),
+        Ending::Settled { .. } => return None,
     };
     let (version, expires_ms) = (outcome.version, Some(outcome.expires_ms));
-    Answer { id, result, version, replayed: false, expires_ms }
+    Some(Answer { id, result, version, replayed: false, expires_ms })
 }

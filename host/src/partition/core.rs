@@ -2,7 +2,7 @@
 //! that a simulator can drive it. One thread at a time drives it. Invariants: commands of one entity are serial; a Delta is
 //! applied to the view in the order of its position; nothing is answered but through [`Commit`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -465,7 +465,8 @@ impl Core {
                 self.mailboxes.hold(&entity, entry, not_before_ms);
             }
         }
-        let entities: HashSet<EntityRef> =
+        // In order, so that one disk gives one run.
+        let entities: BTreeSet<EntityRef> =
             self.ledger.queued.values().map(|queued| queued.message.target.clone()).collect();
         self.stalled.extend(entities);
     }

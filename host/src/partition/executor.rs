@@ -22,7 +22,7 @@ use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
 use crate::record::message::Message;
-use crate::registry::Registry;
+use crate::registry::{Body, Registry};
 
 /// One guest call to make.
 pub(crate) struct Job {
@@ -381,7 +381,11 @@ impl Shared {
             return Called::Overran(view, pending);
         }
         match transaction.seal() {
-            Ok((draft, version)) => Called::Ended(verdict(outcome, draft), version),
+            Ok((mut draft, version)) => {
+                let asked = message.then.is_some();
+                draft.replies_bytes = asked && matches!(handler.output, Body::Bytes(_));
+                Called::Ended(verdict(outcome, draft), version)
+            }
             Err(error) => {
                 let trap = Trap::Fault(format!("the host failed: {error}"));
                 Called::Ended(Verdict::Failed(CallFailure::Trap(trap)), 0)

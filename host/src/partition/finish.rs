@@ -11,6 +11,7 @@ use super::admit::answer_of;
 use super::core::{Core, Entry, Waiter, Work};
 use super::executor::{Direct, Executed, Verdict};
 use super::ledger::Place;
+use super::reply::End;
 use super::request::{Answer, CallFailure, CallResult, MessageStatus};
 use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
@@ -98,9 +99,11 @@ impl Core {
         if ends_message {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
+        let end = if draft.replies_bytes { End::Bytes(&body) } else { End::Value(&body) };
         if effects {
             self.seal(&entry, draft, version, &mut delta);
         }
+        delta.ops.extend(self.reply_op(&entry.message, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         if silent {
@@ -120,7 +123,7 @@ impl Core {
     /// that it does not vanish.
     fn reject(&mut self, entry: Entry, failure: Failure, version: u64, cause: Position) {
         let told = matches!(entry.message.origin, Origin::Ingress { .. });
-        if !told {
+        if !told && entry.message.then.is_none() {
             let reason = format!("rejected: {}: {}", failure.code, failure.message);
             return self.park(&entry, reason);
         }
@@ -128,6 +131,7 @@ impl Core {
         if entry.call.is_none() {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
+        delta.ops.extend(self.reply_op(&entry.message, End::Rejected(&failure)));
         let why = Rejection {
             code: failure.code.clone(),
             message: failure.message.clone(),
@@ -173,7 +177,10 @@ impl Core {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
         tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
         let at_ms = self.clock.now_ms();
-        let ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
+        let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
+        let reply = then.and_then(|end| self.reply_op(&entry.message, end));
+        let mut ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
+        ops.extend(reply);
         let position = self.apply(Delta { writes: None, ops });
         for waiter in self.waiters.remove(&id).unwrap_or_default() {
             match waiter {
@@ -237,7 +244,7 @@ impl Core {
             let entity = entry.message.target.clone();
             delta.ops.push(Op::Remember { entity, key: key.key.clone(), mark });
         }
-        debug_assert_eq!(answer_of(id, &outcome).expires_ms, Some(expires_ms));
+        debug_assert_eq!(answer_of(id, &outcome).and_then(|a| a.expires_ms), Some(expires_ms));
         Some(outcome)
     }
 
@@ -245,6 +252,10 @@ impl Core {
     fn can_cancel(&self, entry: &Entry, draft: &Draft) -> bool {
         let waits = |id: &MessageId| match self.ledger.place(*id) {
             Some(Place::Scheduled(..)) => true,
+            // A callback in its mailbox was used: whoever did was told so.
+            Some(Place::Mailbox(seq)) if self.ledger.queued[&seq].message.callback().is_some() => {
+                false
+            }
             Some(Place::Mailbox(seq)) => seq != entry.seq && !self.running_seqs.contains(&seq),
             Some(Place::Dead) | None => false,
         };

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::admit::answer_of;
 use super::core::{Core, Waiter};
 use super::ledger::{Pending, Place};
+use super::reply::End;
 use super::request::{
-    Answered, Cancelled, DeadLetterInfo, EntityInfo, MessageStatus, Stage, StateEntry, TimerEntry,
+    Answered, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo, MessageStatus, Stage, StateEntry,
+    TimerEntry,
 };
 use super::rows::Rows;
 use super::view::{EntityView, ReadError, ScanBounds};
@@ -39,9 +42,10 @@ impl Core {
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
         let now_ms = self.clock.now_ms();
-        if let Some(found) = outcome.filter(|outcome| outcome.value.expires_ms > now_ms) {
-            let answer = super::admit::answer_of(id, &found.value);
-            return self.commit.reply(found.cause, MessageStatus::Done(answer), reply);
+        let kept = outcome.filter(|outcome| outcome.value.expires_ms > now_ms);
+        let kept = kept.and_then(|kept| Some((kept.cause, answer_of(id, &kept.value)?)));
+        if let Some((cause, answer)) = kept {
+            return self.commit.reply(cause, MessageStatus::Done(answer), reply);
         }
         let status = match self.ledger.place(id) {
             None => MessageStatus::Unknown,
@@ -64,21 +68,22 @@ impl Core {
         if let Err(refusal) = self.open() {
             return drop(reply.send(Err(refusal)));
         }
-        let target = match self.ledger.place(id) {
-            Some(Place::Mailbox(seq)) => Some(self.ledger.queued[&seq].message.target.clone()),
-            _ => None,
-        };
-        let (cancelled, cause) = match self.cancel_op(id, None) {
-            Some(op) => {
-                let position = self.apply(Delta { writes: None, ops: vec![op] });
+        let waiting = self.ledger.waiting(id).cloned();
+        if waiting.as_ref().is_some_and(|message| message.callback().is_some()) {
+            // Its token is how it is used; nobody may take it away who does not know more than its id.
+            return self.commit.reply(self.commit.applied(), Cancelled::Unknown, reply);
+        }
+        let (cancelled, cause) = match self.cancel_op(id, None).zip(waiting) {
+            Some((op, message)) => {
+                let end = End::Failed("cancelled", "it was cancelled before it ran");
+                let ops = [op].into_iter().chain(self.reply_op(&message, end)).collect();
+                let position = self.apply(Delta { writes: None, ops });
                 for waiter in self.waiters.remove(&id).unwrap_or_default() {
                     if let Waiter::Status(to) = waiter {
                         self.commit.reply(position, MessageStatus::Unknown, to);
                     }
                 }
-                if let Some(entity) = target {
-                    self.dispatch(&entity);
-                }
+                self.dispatch(&message.target);
                 (Cancelled::Yes, position)
             }
             None => {
@@ -153,26 +158,35 @@ impl Core {
         self.commit.reply(self.commit.applied(), found, reply);
     }
 
-    /// Sends a dead letter again, or forgets it.
+    /// Sends a dead letter again, or forgets it. A sender that waits for its end is told that then, unless it
+    /// was told when it was parked.
     pub(crate) fn settle_dead(
         &mut self,
         id: MessageId,
         again: bool,
-        reply: oneshot::Sender<Answered<bool>>,
+        reply: oneshot::Sender<Answered<DeadSettled>>,
     ) {
         if let Err(refusal) = self.open() {
             return drop(reply.send(Err(refusal)));
         }
-        if !self.ledger.dead.contains_key(&id) {
-            return self.commit.reply(self.commit.applied(), false, reply);
-        }
-        let op = if again {
-            Op::Unpark { id, seq: self.ledger.next_seq() }
-        } else {
-            Op::DropDead { id }
+        let Some(message) = self.ledger.dead.get(&id).map(|dead| dead.message.clone()) else {
+            return self.commit.reply(self.commit.applied(), DeadSettled::Unknown, reply);
         };
-        let position = self.apply(Delta { writes: None, ops: vec![op] });
-        self.commit.reply(position, true, reply);
+        let answered = message.ends_when_parked();
+        if again && answered {
+            return self.commit.reply(self.commit.applied(), DeadSettled::Answered, reply);
+        }
+        let mut ops = if again {
+            vec![Op::Unpark { id, seq: self.ledger.next_seq() }]
+        } else {
+            vec![Op::DropDead { id }]
+        };
+        if !again && !answered {
+            let end = End::Failed("dropped", "an operator dropped its dead letter");
+            ops.extend(self.reply_op(&message, end));
+        }
+        let position = self.apply(Delta { writes: None, ops });
+        self.commit.reply(position, DeadSettled::Yes, reply);
     }
 }
 
@@ -188,6 +202,7 @@ pub(crate) fn letter(dead: &Arc<DeadLetter>) -> DeadLetterInfo {
         reason: dead.reason.clone(),
         attempts: dead.attempts,
         parked_at_ms: dead.parked_at_ms,
+        answered: message.ends_when_parked(),
     }
 }
 

@@ -21,11 +21,13 @@ pub(crate) enum Place {
     Dead,
 }
 
-/// What an entity has pending elsewhere: its named timers, and delayed messages it may cancel.
+/// What an entity has pending elsewhere: its named timers, and delayed messages and callbacks it may cancel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pending {
     pub(crate) timers: BTreeMap<String, PendingTimer>,
     pub(crate) delayed: BTreeMap<MessageId, (u64, u64)>,
+    /// Callbacks whose token nobody used, with what proves it.
+    pub(crate) callbacks: BTreeMap<MessageId, [u8; 32]>,
 }
 
 /// One named timer.
@@ -139,6 +141,15 @@ impl Ledger {
         self.places.get(&id).copied()
     }
 
+    /// A message in a mailbox or in the schedule.
+    pub(crate) fn waiting(&self, id: MessageId) -> Option<&Arc<Message>> {
+        match self.place(id)? {
+            Place::Mailbox(seq) => self.queued.get(&seq).map(|queued| &queued.message),
+            Place::Scheduled(due_ms, seq) => self.scheduled.get(&(due_ms, seq)),
+            Place::Dead => None,
+        }
+    }
+
     /// What an entity has pending elsewhere.
     pub(crate) fn pending(&self, entity: &EntityRef) -> Option<&Arc<Pending>> {
         self.pending.get(entity)
@@ -192,6 +203,10 @@ impl Ledger {
             let pending = Arc::make_mut(self.pending.entry(sender.clone()).or_default());
             pending.delayed.insert(message.id, (due_ms, seq));
         }
+        if let Some(proof) = message.callback() {
+            let pending = Arc::make_mut(self.pending.entry(message.target.clone()).or_default());
+            pending.callbacks.insert(message.id, *proof);
+        }
         self.scheduled.insert((due_ms, seq), message);
     }
 
@@ -201,6 +216,11 @@ impl Ledger {
         if let Some(sender) = message.sender() {
             self.change_pending(&sender.clone(), |pending| {
                 pending.delayed.remove(&message.id);
+            });
+        }
+        if message.callback().is_some() {
+            self.change_pending(&message.target, |pending| {
+                pending.callbacks.remove(&message.id);
             });
         }
         self.forget(&message);
@@ -243,7 +263,8 @@ impl Ledger {
     fn change_pending(&mut self, entity: &EntityRef, change: impl FnOnce(&mut Pending)) {
         let Some(pending) = self.pending.get_mut(entity) else { return };
         change(Arc::make_mut(pending));
-        if pending.timers.is_empty() && pending.delayed.is_empty() {
+        let Pending { timers, delayed, callbacks } = &**pending;
+        if timers.is_empty() && delayed.is_empty() && callbacks.is_empty() {
             self.pending.remove(entity);
         }
     }

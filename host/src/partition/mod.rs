@@ -3,6 +3,7 @@
 //! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
+mod callback;
 mod checkpoint;
 mod commit;
 mod core;
@@ -14,6 +15,7 @@ mod ledger;
 mod mailbox;
 mod recent;
 mod recover;
+mod reply;
 pub mod request;
 mod rows;
 #[doc(hidden)]
@@ -31,17 +33,20 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::callback::Use;
 use self::core::{Apps, Core, Settings};
 use self::driver::Driver;
 use self::inspect::{Listing, Portrait};
+use self::reply::End;
 use self::request::{
-    Accepted, Answer, Answered, Cancelled, DeadLetterInfo, EntityInfo, Invocation, MessageStatus,
-    PartitionStatus, Refusal, Send,
+    Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
+    Invocation, MessageStatus, PartitionStatus, Refusal, Send, Verdict,
 };
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::ids::{EntityRef, MessageId};
+use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
+use crate::record::outcome::fingerprint;
 use crate::registry::Registry;
 
 /// What a partition is started with.
@@ -74,7 +79,8 @@ enum Request {
         oneshot::Sender<Answered<Vec<DeadLetterInfo>>>,
     ),
     DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
-    SettleDead(MessageId, bool, oneshot::Sender<Answered<bool>>),
+    SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
+    UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Status(oneshot::Sender<PartitionStatus>),
 }
 
@@ -208,12 +214,35 @@ impl Partition {
         self.ask(|to| Request::DeadLetter(id, to)).await
     }
 
-    /// Sends a dead letter again (`again`) or forgets it; false when there is none.
+    /// Sends a dead letter again (`again`) or forgets it.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn settle_dead(&self, id: MessageId, again: bool) -> Answered<bool> {
+    pub async fn settle_dead(&self, id: MessageId, again: bool) -> Answered<DeadSettled> {
         self.ask(|to| Request::SettleDead(id, again, to)).await
+    }
+
+    /// Resolves or rejects a callback.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn use_callback(
+        &self,
+        token: CallbackToken,
+        verdict: Verdict,
+    ) -> Answered<CallbackUsed> {
+        let (reply, fingerprint) = match &verdict {
+            Verdict::Resolved(value) => {
+                (reply::of(End::Value(value)), fingerprint("resolve", None, value))
+            }
+            Verdict::Rejected(failure) => {
+                let reply = reply::of(End::Rejected(failure));
+                let print = fingerprint("reject", None, &reply);
+                (reply, print)
+            }
+        };
+        let using = Use { token, reply, fingerprint };
+        self.ask(|to| Request::UseCallback(using, to)).await
     }
 
     /// Gauges.
@@ -289,6 +318,7 @@ impl Request {
             }
             Self::DeadLetter(id, to) => core.dead_letter(id, to),
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
+            Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Status(to) => drop(to.send(core.status())),
         }
     }

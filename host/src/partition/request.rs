@@ -123,6 +123,39 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// What somebody outside says to a callback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A JSON value.
+    Resolved(Bytes),
+    /// A rejection.
+    Rejected(Failure),
+}
+
+/// What came of using a callback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallbackUsed {
+    /// Its entity will be called.
+    Now,
+    /// It was used before with the same verdict and body.
+    Before,
+    /// It was used before with another verdict or body.
+    Otherwise,
+    /// It expired, was withdrawn, was forgotten, or never was; or the token is wrong.
+    Unknown,
+}
+
+/// What came of retrying or dropping a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadSettled {
+    /// It was done.
+    Yes,
+    /// It cannot be retried: its sender was told that it failed, and may have acted on that.
+    Answered,
+    /// There is none of that id.
+    Unknown,
+}
+
 /// A dead letter as operators see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadLetterInfo {
@@ -142,6 +175,8 @@ pub struct DeadLetterInfo {
     pub attempts: u32,
     /// When it was parked, in milliseconds since 1970.
     pub parked_at_ms: u64,
+    /// Whether its sender was told that it failed: it can be dropped, and not sent again.
+    pub answered: bool,
 }
 
 /// One entity as operators see it.

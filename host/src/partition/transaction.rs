@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::callback;
 use super::ledger::Pending;
+use super::reply;
 use super::rows::Rows;
 use super::view::{EntityView, ReadError, ScanBounds};
 use crate::clock::Clock;
-use crate::engine::{Due, EntityIo, Fault, LogLevel, TimerInfo};
-use crate::ids::{EntityRef, MessageId, check_name};
+use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
+use crate::ids::{CallbackToken, EntityRef, MessageId, check_name};
 use crate::limits;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
-use crate::registry::{App, HandlerKind};
+use crate::registry::App;
 
 /// What a command did, ready to be sealed.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(crate) struct Draft {
     pub(crate) cancels: BTreeSet<MessageId>,
     /// Named timers: set to a message and its time, or cancelled.
     pub(crate) timers: BTreeMap<String, Option<(Arc<Message>, u64)>>,
+    /// The handler's result is bytes, not JSON; said only of a message with a continuation.
+    pub(crate) replies_bytes: bool,
 }
 
 impl Draft {
@@ -102,26 +106,38 @@ impl Transaction {
         handler: &str,
         input: Vec<u8>,
         origin: Origin,
+        then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
         limit("message body bytes", input.len(), limits::BODY_BYTES_MAX)?;
-        let kind = target.kind();
-        match self.start.app.contract.handler(kind, handler) {
-            Some(found) if found.kind == HandlerKind::Command => {}
-            Some(_) => {
-                let problem = format!("{kind}.{handler} is a query; messages go to commands");
-                return Err(Fault::BadArgument(problem));
-            }
-            None => {
-                let problem = format!("the app has no command {handler:?} on type {kind:?}");
-                return Err(Fault::BadArgument(problem));
-            }
-        }
+        self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;
+        let then = then.map(|then| self.check_then(then)).transpose()?.map(Box::new);
         let id = MessageId::new(self.start.now_ms, &target, self.clock.chance());
         let (content_type, trace) = (None, self.start.message.trace.clone());
         let (handler, input) = (handler.to_owned(), input.into());
-        Ok(Arc::new(Message { id, target, handler, input, content_type, trace, origin }))
+        Ok(Arc::new(Message { id, target, handler, input, content_type, trace, origin, then }))
+    }
+
+    /// Refuses a handler that no message could call.
+    fn check_handler(&self, kind: &str, handler: &str) -> Result<(), Fault> {
+        let problem = match self.start.app.contract.handler(kind, handler) {
+            Some(found) if found.kind.takes_messages() => return Ok(()),
+            Some(_) => format!("{kind}.{handler} is a query; messages go to commands"),
+            None => format!("the app has no command {handler:?} on type {kind:?}"),
+        };
+        Err(Fault::BadArgument(problem))
+    }
+
+    /// Refuses what could never be told of an end, and counts it.
+    fn check_then(&mut self, then: Continuation) -> Result<Continuation, Fault> {
+        self.check_handler(self.start.message.target.kind(), &then.handler)?;
+        limit("continuation context bytes", then.context.len(), limits::CONTEXT_BYTES_MAX)?;
+        let context = reply::context(&then.context);
+        let context = context.map_err(|problem| Fault::BadArgument(problem.into()))?;
+        let context = then.context.slice_ref(context);
+        self.count_bytes(then.handler.len() + context.len())?;
+        Ok(Continuation { context, ..then })
     }
 }
 
@@ -206,12 +222,13 @@ impl EntityIo for Transaction {
         handler: &str,
         input: Vec<u8>,
         due: Due,
+        then: Option<Continuation>,
     ) -> Result<MessageId, Fault> {
         self.writing("send")?;
         let sender = self.start.message.target.clone();
         let target = EntityRef::new(sender.app(), kind, key)
             .map_err(|error| Fault::BadArgument(error.to_string()))?;
-        let message = self.compose(target, handler, input, Origin::Entity(sender))?;
+        let message = self.compose(target, handler, input, Origin::Entity(sender), then)?;
         let id = message.id;
         self.draft.sends.push((message, due));
         Ok(id)
@@ -222,7 +239,8 @@ impl EntityIo for Transaction {
         let id: MessageId =
             id.parse().map_err(|error: crate::ids::BadId| Fault::BadArgument(error.to_string()))?;
         let unsent = self.draft.sends.iter().position(|(message, due)| {
-            message.id == id && matches!(due, Due::AtMs(at) if *at > self.start.now_ms)
+            let later = matches!(due, Due::AtMs(at) if *at > self.start.now_ms);
+            message.id == id && later && message.callback().is_none()
         });
         if let Some(unsent) = unsent {
             self.draft.sends.remove(unsent);
@@ -246,7 +264,7 @@ impl EntityIo for Transaction {
         self.writing("set a timer")?;
         check_name("timer", name).map_err(|error| Fault::BadArgument(error.to_string()))?;
         let target = self.start.message.target.clone();
-        let message = self.compose(target, handler, input, Origin::Timer(name.into()))?;
+        let message = self.compose(target, handler, input, Origin::Timer(name.into()), None)?;
         let due_ms = match due {
             Due::Now => self.start.now_ms,
             Due::AtMs(at) => at.max(self.start.now_ms),
@@ -284,6 +302,54 @@ impl EntityIo for Transaction {
             due_ms,
         });
         Ok(infos.collect())
+    }
+
+    fn callback_create(&mut self, then: Continuation, expires: Due) -> Result<String, Fault> {
+        self.writing("make a callback")?;
+        let now_ms = self.start.now_ms;
+        let wait_ms = match expires {
+            Due::Now => 0,
+            Due::AtMs(due_ms) => due_ms.saturating_sub(now_ms),
+        };
+        if u128::from(wait_ms) > limits::CALLBACK_TIME_MAX.as_millis() {
+            let max = limits::CALLBACK_TIME_MAX.as_secs() / (24 * 3_600);
+            return Err(Fault::Limit { what: "days until a callback expires", max });
+        }
+        let Continuation { handler, context, .. } = self.check_then(then)?;
+        self.count_send()?;
+        let target = self.start.message.target.clone();
+        let mut secret = [0; 16];
+        self.clock.fill(&mut secret);
+        let id = MessageId::new(now_ms, &target, self.clock.chance());
+        let token = CallbackToken::new(id, secret);
+        let trace = self.start.message.trace.clone();
+        let message = callback::expiry(&token, target, (handler, &context), trace);
+        self.draft.sends.push((Arc::new(message), expires));
+        Ok(token.to_string())
+    }
+
+    fn callback_cancel(&mut self, token: &str) -> Result<bool, Fault> {
+        self.writing("withdraw a callback")?;
+        let token: CallbackToken = token
+            .parse()
+            .map_err(|error: crate::ids::BadId| Fault::BadArgument(error.to_string()))?;
+        let id = token.id();
+        let ours = |proof: &[u8; 32]| token.proves(proof);
+        let unsent = self
+            .draft
+            .sends
+            .iter()
+            .position(|(message, _)| message.id == id && message.callback().is_some_and(ours));
+        if let Some(unsent) = unsent {
+            self.draft.sends.remove(unsent);
+            return Ok(true);
+        }
+        let pending = self.start.pending.as_ref();
+        let found = pending.and_then(|pending| pending.callbacks.get(&id)).is_some_and(ours);
+        if found {
+            self.count_send()?;
+        }
+        Ok(found && self.draft.cancels.insert(id))
     }
 
     fn log(&mut self, level: LogLevel, line: &str) {

@@ -38,7 +38,9 @@ struct Change<V> {
 
 impl<K: Ord, V> Changes<K, V> {
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        self.0.insert(key, Change { value: Some(value), fresh: true });
+        // A dead letter that was retried and parked again has its old row in an earlier checkpoint.
+        let fresh = self.0.get(&key).is_none_or(|change| change.fresh);
+        self.0.insert(key, Change { value: Some(value), fresh });
     }
 
     pub(crate) fn update(&mut self, key: K, value: V) {
@@ -405,5 +407,14 @@ mod tests {
         changes.remove(1);
         changes.remove(2);
         assert_eq!(changes.iter().collect::<Vec<_>>(), [(&2, None)]);
+    }
+
+    #[test]
+    fn a_row_that_comes_back_and_goes_is_removed_from_the_base() {
+        let mut changes: Changes<u64, &str> = Changes::default();
+        changes.remove(1);
+        changes.insert(1, "again");
+        changes.remove(1);
+        assert_eq!(changes.iter().collect::<Vec<_>>(), [(&1, None)]);
     }
 }

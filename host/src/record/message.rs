@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Continuation;
 use crate::ids::{EntityRef, MessageId};
 
 /// Where a message comes from.
@@ -18,6 +19,14 @@ pub enum Origin {
     Entity(EntityRef),
     /// A named timer of the target.
     Timer(String),
+    /// A callback of the target. As long as nobody used its token it waits in the schedule, to say that it
+    /// expired.
+    Callback {
+        /// What the token's secret must come to ([`crate::ids::CallbackToken::proof`]).
+        proof: [u8; 32],
+        /// Where the reply begins in the input.
+        context_bytes: u32,
+    },
 }
 
 /// One message.
@@ -37,6 +46,8 @@ pub struct Message {
     pub trace: Option<String>,
     /// Who sent it.
     pub origin: Origin,
+    /// What its sender is told when it has ended.
+    pub then: Option<Box<Continuation>>,
 }
 
 impl Message {
@@ -45,7 +56,7 @@ impl Message {
     pub fn sender(&self) -> Option<&EntityRef> {
         match &self.origin {
             Origin::Entity(sender) => Some(sender),
-            Origin::Ingress { .. } | Origin::Timer(_) => None,
+            Origin::Ingress { .. } | Origin::Timer(_) | Origin::Callback { .. } => None,
         }
     }
 
@@ -54,15 +65,31 @@ impl Message {
     pub fn timer(&self) -> Option<&str> {
         match &self.origin {
             Origin::Timer(name) => Some(name),
-            Origin::Ingress { .. } | Origin::Entity(_) => None,
+            Origin::Ingress { .. } | Origin::Entity(_) | Origin::Callback { .. } => None,
         }
+    }
+
+    /// What proves the token of the callback that it is.
+    #[must_use]
+    pub fn callback(&self) -> Option<&[u8; 32]> {
+        match &self.origin {
+            Origin::Callback { proof, .. } => Some(proof),
+            Origin::Ingress { .. } | Origin::Entity(_) | Origin::Timer(_) => None,
+        }
+    }
+
+    /// True when its sender is told that it was parked: the dead letter is final then.
+    #[must_use]
+    pub fn ends_when_parked(&self) -> bool {
+        self.then.as_ref().is_some_and(|then| !then.patient)
     }
 
     /// What it counts against byte limits.
     #[must_use]
     pub fn bytes(&self) -> usize {
         // The constant stands for the fixed fields and the indexes that point at the message.
-        256 + self.input.len() + self.handler.len() + self.target.key().len()
+        let then = self.then.as_ref().map_or(0, |then| then.handler.len() + then.context.len());
+        256 + self.input.len() + self.handler.len() + self.target.key().len() + then
     }
 }
 
@@ -107,10 +134,19 @@ pub(crate) mod tests {
             any::<u64>().prop_map(|retention_s| Origin::Ingress { retention_s }),
             entity().prop_map(Origin::Entity),
             ".{0,5}".prop_map(Origin::Timer),
+            any::<(u8, u32)>().prop_map(|(byte, context_bytes)| {
+                let proof = [byte; 32];
+                Origin::Callback { proof, context_bytes }
+            }),
         ];
+        let then =
+            proptest::option::of((".{0,5}", any::<bool>()).prop_map(|(handler, patient)| {
+                let context = bytes::Bytes::from(format!("{{\"{handler}\":1}}"));
+                Box::new(Continuation { handler, context, patient })
+            }));
         let input = proptest::collection::vec(any::<u8>(), 0..20);
-        (any::<u128>(), entity(), ".{0,5}", input, any::<Option<String>>(), origin).prop_map(
-            |(id, target, handler, input, text, origin)| Message {
+        (any::<u128>(), entity(), ".{0,5}", input, any::<Option<String>>(), origin, then).prop_map(
+            |(id, target, handler, input, text, origin, then)| Message {
                 id: MessageId(id),
                 target,
                 handler,
@@ -118,6 +154,7 @@ pub(crate) mod tests {
                 content_type: text.clone(),
                 trace: text,
                 origin,
+                then,
             },
         )
     }

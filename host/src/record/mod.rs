@@ -10,8 +10,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The version byte of every value written by this build.
-pub const FORMAT: u8 = 1;
+/// The version byte of every value written by this build, and of the data folder as a whole. 2: messages
+/// carry a continuation, and callbacks.
+pub const FORMAT: u8 = 2;
 
 /// Bytes in a data file that are not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +44,19 @@ pub fn decode<T: DeserializeOwned>(record: &'static str, bytes: &[u8]) -> Result
             Ok((_, left)) => Err(corrupt(format!("{} bytes too many", left.len()))),
             Err(error) => Err(corrupt(error.to_string())),
         },
-        Some((version, _)) => Err(corrupt(format!(
-            "format version {version}; this build reads {FORMAT} (was it written by a newer one?)"
-        ))),
+        Some((version, _)) => Err(corrupt(other_format(u64::from(*version)))),
         None => Err(corrupt("empty".into())),
     }
+}
+
+/// Says that something was written by another build, and what helps.
+#[must_use]
+pub fn other_format(version: u64) -> String {
+    let age = if version < u64::from(FORMAT) { "an older" } else { "a newer" };
+    format!(
+        "format version {version}; this build reads {FORMAT}: it was written by {age} build. Serve the folder \
+         with that build, or start with an empty one"
+    )
 }
 
 /// State rows of one entity: a user key and its new value, or `None` when removed.
@@ -65,5 +74,7 @@ mod tests {
         assert!(decode::<u64>("seven", &[FORMAT, 7, 7]).is_err());
         let newer = decode::<u64>("seven", &[FORMAT + 1, 7]).expect_err("newer");
         assert!(newer.to_string().contains("newer"), "{newer}");
+        let older = decode::<u64>("seven", &[FORMAT - 1, 7]).expect_err("older");
+        assert!(older.to_string().contains("older"), "{older}");
     }
 }

@@ -24,6 +24,13 @@ pub enum Ending {
     Reply(Bytes),
     /// The handler's rejection.
     Rejected(Rejection),
+    /// It is a callback that was resolved or rejected from outside. Says nothing of what came of it.
+    Settled {
+        /// What the token's secret must come to.
+        proof: [u8; 32],
+        /// Of the verdict and its body.
+        fingerprint: [u8; 16],
+    },
 }
 
 /// The outcome of a finished message.
@@ -73,7 +80,8 @@ mod tests {
         fn reads_back(body in proptest::collection::vec(any::<u8>(), 0..9), code: String, n: u64) {
             let rejection =
                 Rejection { code, message: "m".into(), details: Some(body.clone().into()) };
-            for ending in [Ending::Reply(body.into()), Ending::Rejected(rejection)] {
+            let settled = Ending::Settled { proof: [n as u8; 32], fingerprint: [7; 16] };
+            for ending in [Ending::Reply(body.into()), Ending::Rejected(rejection), settled] {
                 let outcome = Outcome { ending, version: n, expires_ms: n };
                 prop_assert_eq!(decode::<Outcome>("outcome", &encode(&outcome)), Ok(outcome));
             }

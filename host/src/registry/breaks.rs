@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::contract::{Body, Contract, Handler};
+use super::contract::{Body, Contract, Handler, HandlerKind};
 
 /// Members of a schema that say nothing about what fits it.
 const ANNOTATIONS: [&str; 7] =
@@ -21,6 +21,12 @@ pub(super) fn between(old: &Contract, new: &Contract) -> Vec<String> {
         };
         for (name, old_handler) in &old_entity.handlers {
             match new_entity.handlers.get(name) {
+                // What migrates state comes and goes with the versions that it reads.
+                None if old_entity.migrate.as_ref() == Some(name) => {}
+                None if old_handler.kind == HandlerKind::Internal => breaks.push(format!(
+                    "- {kind}.{name}: the internal handler is gone; messages, timers and replies that wait for \
+                     it would become dead letters"
+                )),
                 None => breaks.push(format!("- {kind}.{name}: the handler is gone")),
                 Some(new_handler) => {
                     let found = of_handler(old_handler, new_handler);
@@ -34,13 +40,18 @@ pub(super) fn between(old: &Contract, new: &Contract) -> Vec<String> {
 
 fn of_handler(old: &Handler, new: &Handler) -> Vec<String> {
     let mut breaks = Vec::new();
-    if old.kind != new.kind {
-        breaks.push(format!("it was a {:?} and is a {:?}", old.kind, new.kind).to_lowercase());
+    let opened = old.kind == HandlerKind::Internal && new.kind == HandlerKind::Command;
+    if old.kind != new.kind && !opened {
+        breaks.push(format!("it was {} and is {}", named(old.kind), named(new.kind)));
     }
     match (&old.input, &new.input) {
         (Body::Json(old), Body::Json(new)) => breaks.extend(of_input(old, new)),
         (Body::Bytes(_), Body::Bytes(_)) => {}
         _ => breaks.push("its input was JSON and is bytes, or the other way round".into()),
+    }
+    if old.kind == HandlerKind::Internal {
+        // Its results go to continuations of the same component, which change with it.
+        return breaks;
     }
     match (&old.output, &new.output) {
         (Body::Json(old), Body::Json(new)) => breaks.extend(of_output(old, new)),
@@ -51,6 +62,14 @@ fn of_handler(old: &Handler, new: &Handler) -> Vec<String> {
         _ => breaks.push("its result was JSON and is bytes, or the other way round".into()),
     }
     breaks
+}
+
+fn named(kind: HandlerKind) -> &'static str {
+    match kind {
+        HandlerKind::Command => "a command",
+        HandlerKind::Query => "a query",
+        HandlerKind::Internal => "internal",
+    }
 }
 
 /// Every old input must still fit.
@@ -266,6 +285,30 @@ mod tests {
             ["- a.h: the member x of its result is no longer always there"]
         );
         assert_eq!(with(int.clone()).breaks(&old), ["- a.h: its result has another type"]);
+    }
+
+    #[test]
+    fn internal_handlers_break_only_what_waits_for_them() {
+        let (any, int) = (json!({"json": true}), json!({"json": {"type": "integer"}}));
+        let old = contract("internal", &any, &any);
+        assert!(
+            contract("internal", &any, &int).breaks(&old).is_empty(),
+            "nobody reads its result"
+        );
+        assert!(contract("command", &any, &any).breaks(&old).is_empty(), "it may be opened");
+        let opened = contract("command", &any, &any);
+        assert_eq!(old.breaks(&opened), ["- a.h: it was a command and is internal"]);
+        assert_eq!(contract("internal", &int, &any).breaks(&old).len(), 1);
+        let parse = |entity: Value| {
+            let document = json!({ "entities": [entity] }).to_string();
+            Contract::parse(document.as_bytes()).expect("right")
+        };
+        let empty = parse(json!({"type": "a", "handlers": []}));
+        let [gone] = &empty.breaks(&old)[..] else { panic!("one break") };
+        assert!(gone.starts_with("- a.h: the internal handler is gone"), "{gone}");
+        let migrates = parse(json!({"type": "a", "migrate": "h", "handlers": [
+            {"name": "h", "kind": "internal", "input": any, "output": any}]}));
+        assert!(empty.breaks(&migrates).is_empty(), "migrations come and go");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{Pace, breaks};
 use crate::ids::check_name;
 use crate::limits;
 
-/// Whether a handler may write.
+/// Whether a handler may write, and who may call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HandlerKind {
@@ -19,6 +19,16 @@ pub enum HandlerKind {
     Command,
     /// Read-only; runs beside others.
     Query,
+    /// A command that entities of the app, timers, continuations and the host call, and nobody outside.
+    Internal,
+}
+
+impl HandlerKind {
+    /// True when messages may call it: one transaction, exclusive, may write and send.
+    #[must_use]
+    pub fn takes_messages(self) -> bool {
+        matches!(self, Self::Command | Self::Internal)
+    }
 }
 
 /// What a handler takes or gives.
@@ -35,7 +45,7 @@ pub enum Body {
 pub struct Handler {
     /// Its name.
     pub name: String,
-    /// Command or query.
+    /// Command, query or internal.
     pub kind: HandlerKind,
     /// What it takes.
     pub input: Body,
@@ -102,6 +112,8 @@ pub struct Entity {
     pub kind: String,
     /// Its handlers.
     pub handlers: BTreeMap<String, Handler>,
+    /// The internal handler that brings an entity's state to this component's version.
+    pub migrate: Option<String>,
 }
 
 /// All that a component offers.
@@ -165,6 +177,7 @@ struct RawEntity {
     #[serde(rename = "type")]
     kind: String,
     handlers: Vec<Value>,
+    migrate: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +200,13 @@ fn entity(raw: RawEntity) -> Result<Entity, ContractError> {
             return Err(ContractError(format!("{place}: there are two of them")));
         }
     }
-    Ok(Entity { kind: raw.kind, handlers })
+    if let Some(name) = &raw.migrate
+        && handlers.get(name).is_none_or(|handler| handler.kind != HandlerKind::Internal)
+    {
+        let text = format!("entity type {}: migrate: {name:?} is no internal handler", raw.kind);
+        return Err(ContractError(text));
+    }
+    Ok(Entity { kind: raw.kind, handlers, migrate: raw.migrate })
 }
 
 fn handler(value: Value) -> Result<Handler, String> {
@@ -327,6 +346,14 @@ mod tests {
         assert!(text.contains("handler: \"x y\" is not a name"), "{text}");
         let text = refusal(with(json!([handler("x", "query", json!({"json": {"type": "int"}}))])));
         assert!(text.contains("handler x: input: the schema is not one"), "{text}");
+        let migrates = |name: &str| {
+            let handlers = json!([handler("x", "command", json!({"json": {}}))]);
+            json!({"entities": [{"type": "a", "migrate": name, "handlers": handlers}]})
+        };
+        for name in ["x", "y"] {
+            let text = refusal(migrates(name));
+            assert!(text.contains(&format!("a: migrate: {name:?} is no internal")), "{text}");
+        }
         let remote = json!({"json": {"$ref": "http://127.0.0.1:9/schema.json"}});
         assert!(refusal(with(json!([handler("x", "query", remote)]))).contains("is not one"));
         assert!(Contract::parse(b"\xff").is_err());

@@ -11,12 +11,15 @@ use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefini
 use crate::ids::Position;
 use crate::journal::{Chain, Mark};
 use crate::limits;
+use crate::record;
 use crate::storage::{self, StorageError};
 
 const FILE: &str = "state.redb";
-/// The mark: position (8 bytes, little endian) and chain (16 bytes).
+/// The mark: position (8 bytes, little endian) and chain (16 bytes); and the format.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const MARK: &str = "mark";
+/// The format of every record in the folder, one byte; files older than it are of format 1.
+const FORMAT: &str = "format";
 
 type Bytewise = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -82,7 +85,17 @@ impl StateFile {
         if file.try_snapshot().is_err() {
             file.write(Mark::default(), |_| Ok(()))?;
         }
-        Ok(file)
+        match file.format().map_err(|error| StorageError::new(FILE, error))? {
+            record::FORMAT => Ok(file),
+            other => Err(StorageError::new(FILE, record::other_format(u64::from(other)))),
+        }
+    }
+
+    /// The format of the records in this file and in the journal beside it.
+    fn format(&self) -> Result<u8, redb::Error> {
+        let meta = self.database.begin_read()?.open_table(META)?;
+        let format = meta.get(FORMAT)?;
+        Ok(format.and_then(|format| format.value().first().copied()).unwrap_or(1))
     }
 
     /// A consistent view of what the last checkpoint left.
@@ -119,6 +132,7 @@ impl StateFile {
             value.extend_from_slice(&mark.chain.0);
             let mut meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
             meta.insert(MARK, value.as_slice()).map_err(|e| failed(e.into()))?;
+            meta.insert(FORMAT, [record::FORMAT].as_slice()).map_err(|e| failed(e.into()))?;
         }
         transaction.commit().map_err(|e| failed(e.into()))?;
         self.snapshot()
@@ -250,6 +264,28 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_another_format_is_refused_by_name() {
+        for (format, says) in
+            [(None, "an older build"), (Some(record::FORMAT + 1), "a newer build")]
+        {
+            let folder = tempfile::tempdir().expect("folder");
+            let file = StateFile::open(folder.path()).expect("opens");
+            let transaction = file.database.begin_write().expect("begins");
+            {
+                let mut meta = transaction.open_table(META).expect("there");
+                meta.remove(FORMAT).expect("removed");
+                if let Some(format) = format {
+                    meta.insert(FORMAT, [format].as_slice()).expect("written");
+                }
+            }
+            transaction.commit().expect("committed");
+            drop(file);
+            let error = StateFile::open(folder.path()).err().expect("refused").to_string();
+            assert!(error.contains("state.redb") && error.contains(says), "{error}");
+        }
+    }
 
     #[test]
     fn a_checkpoint_and_its_mark_are_there_together_after_reopening() {

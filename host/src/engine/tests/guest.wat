@@ -6,6 +6,12 @@
   (import "keystead:entity/context@0.1.0" "attempt" (func $attempt (result i32)))
   (import "keystead:entity/outbox@0.1.0" "send"
     (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32)))
+  (import "keystead:entity/outbox@0.1.0" "call-then"
+    (func $call_then
+      (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32)))
+  (import "keystead:entity/callbacks@0.1.0" "create"
+    (func $create (param i32 i32 i32 i32 i32 i32 i64 i32)))
+  (import "keystead:entity/callbacks@0.1.0" "cancel" (func $withdraw (param i32 i32) (result i32)))
   (import "keystead:entity/log@0.1.0" "emit" (func $emit (param i32 i32 i32)))
   (import "keystead:entity/log@0.1.0" "panicked" (func $panicked (param i32 i32)))
 
@@ -154,6 +160,25 @@
         (call $send (i32.const 336) (i32.const 5) (i32.const 256) (i32.const 3) (i32.const 304)
           (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 1) (i64.const 1000) (i32.const 64))
         (return (call $reply (i32.load (i32.const 64)) (i32.load (i32.const 68))))))
+
+    ;; v: the same, and hear patiently what came of it
+    (if (i32.eq (local.get $letter) (i32.const 118))
+      (then
+        (call $call_then (i32.const 336) (i32.const 5) (i32.const 256) (i32.const 3) (i32.const 304)
+          (i32.const 7) (i32.const 0) (i32.const 0) (i32.const 1) (i64.const 1000)
+          (i32.const 256) (i32.const 3) (i32.const 352) (i32.const 9) (i32.const 1) (i32.const 64))
+        (return (call $reply (i32.load (i32.const 64)) (i32.load (i32.const 68))))))
+    ;; y: a callback for a second
+    (if (i32.eq (local.get $letter) (i32.const 121))
+      (then
+        (call $create (i32.const 256) (i32.const 3) (i32.const 352) (i32.const 9) (i32.const 0)
+          (i32.const 1) (i64.const 1000) (i32.const 64))
+        (return (call $reply (i32.load (i32.const 64)) (i32.load (i32.const 68))))))
+    ;; z: withdraws it; one byte says whether
+    (if (i32.eq (local.get $letter) (i32.const 122))
+      (then
+        (i32.store8 (i32.const 128) (call $withdraw (local.get $in) (local.get $in_len)))
+        (return (call $reply (i32.const 128) (i32.const 1)))))
 
     (call $reply (i32.const 0) (i32.const 0)))
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::super::testing::{MapIo, call, component, engine};
-use super::super::{Call, Due, Failure, Guest, Isolation, LogLevel, Outcome, Trap, Worker};
+use super::super::{
+    Call, Continuation, Due, Failure, Guest, Isolation, LogLevel, Outcome, Trap, Worker,
+};
 use crate::limits;
 
 /// A worker and the guest of `guest.wat`; the cache folder goes when the test ends.
@@ -71,7 +73,7 @@ fn host_calls_reach_the_calls_own_io() {
     assert_eq!(outcome, Outcome::Reply("1".into()));
     let (outcome, one) = bench.run(call("t", b""), one);
     assert_eq!(outcome, Outcome::Reply("msg_00000000000000000000000000000001".into()));
-    assert_eq!(one.sent, [("other/key/no_luck".into(), Due::AtMs(1_700_000_001_123))]);
+    assert_eq!(one.sent, [("other/key/no_luck".into(), Due::AtMs(1_700_000_001_123), None)]);
 }
 
 #[test]
@@ -234,4 +236,27 @@ fn the_least_recently_used_app_goes_first() {
     assert_eq!(bench.count(&apps[limits::WARM_INSTANCES_PER_WORKER_MAX]), 1, "one too many");
     assert_eq!(bench.count(&apps[0]), 3, "used a moment ago");
     assert_eq!(bench.count(&apps[1]), 1, "the oldest made room");
+}
+
+#[test]
+fn what_hears_of_an_end_crosses_whole() {
+    let mut bench = Bench::new();
+    let then = |patient| {
+        let (handler, context) = ("key".to_owned(), "{\"why\":1}".into());
+        Continuation { handler, context, patient }
+    };
+    let due = Due::AtMs(1_700_000_001_123);
+    let (outcome, io) = bench.run(call("v", b""), MapIo::new("app", "k"));
+    assert_eq!(outcome, Outcome::Reply("msg_00000000000000000000000000000001".into()));
+    assert_eq!(io.sent, [("other/key/no_luck".into(), due, Some(then(true)))]);
+    let (outcome, io) = bench.run(call("y", b""), io);
+    assert_eq!(outcome, Outcome::Reply("token-1".into()));
+    assert_eq!(io.callbacks, [(then(false), due)]);
+    let (outcome, io) = bench.run(call("z", b"token-1"), io);
+    assert_eq!(outcome, Outcome::Reply("\u{1}".into()));
+    let (outcome, _) = bench.run(call("z", b"token-2"), io);
+    assert_eq!(outcome, Outcome::Reply("\0".into()));
+    let query = MapIo { read_only: true, ..MapIo::new("app", "k") };
+    let (outcome, _) = bench.run(call("y", b""), query);
+    assert!(matches!(outcome, Outcome::Trapped(Trap::ReadOnly(_))), "{outcome:?}");
 }
