@@ -93,7 +93,7 @@ impl Engine {
         let space = self.0.space;
         let code = match &self.0.config.compiler {
             Some(program) => {
-                compile::compile_by(program, component, space, limits::COMPILE_TIME_MAX)?
+                compile::compile_by(program, component, space, limits::COMPILE_WAIT_MAX)?
             }
             None => compile::compile_here(component, space)?,
         };

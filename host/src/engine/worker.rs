@@ -49,9 +49,7 @@ impl Worker {
             let app = || io.entity().app().to_owned();
             let keep = |instance| Warm { app: app(), version: guest.version(), instance };
             self.warm.extend(warm.or_else(|| fresh.map(keep)));
-            if self.warm.len() > limits::WARM_INSTANCES_PER_WORKER_MAX {
-                self.warm.remove(0);
-            }
+            self.trim();
         }
         (outcome, io)
     }
@@ -62,5 +60,15 @@ impl Worker {
         let warm = self.warm.remove(at);
         // The app's limit may have been lowered since.
         (warm.instance.memory_bytes() <= call.memory_bytes_max).then_some(warm)
+    }
+
+    /// Drops the least recently used until the others are within the worker's limits.
+    fn trim(&mut self) {
+        let mut bytes: usize = self.warm.iter().map(|warm| warm.instance.memory_bytes()).sum();
+        while self.warm.len() > limits::WARM_INSTANCES_PER_WORKER_MAX
+            || bytes > limits::WARM_BYTES_PER_WORKER_MAX
+        {
+            bytes -= self.warm.remove(0).instance.memory_bytes();
+        }
     }
 }

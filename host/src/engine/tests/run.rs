@@ -200,10 +200,28 @@ fn an_instance_is_gone_after_its_calls_or_when_it_grew() {
     }
     assert_eq!(bench.count("app"), 1);
     let _ = bench.run(call("keep", b""), MapIo::new("app", "k"));
-    assert_eq!(bench.count("app"), 1);
+    assert_eq!(bench.count("app"), 3, "17 MiB are kept");
+    let _ = bench.run(call("keep", b""), MapIo::new("app", "k"));
+    assert_eq!(bench.count("app"), 1, "34 MiB are not");
     let low = Call { memory_bytes_max: 200_000, ..call("count", b"") };
     let outcome = bench.run(low, MapIo::new("app", "k")).0;
     assert_eq!(outcome, Outcome::Trapped(Trap::Memory(200_000)), "the warm one is over this limit");
+}
+
+#[test]
+fn warm_instances_share_their_workers_memory() {
+    let mut bench = Bench::new();
+    let fit = limits::WARM_BYTES_PER_WORKER_MAX / (18 * 1024 * 1024);
+    assert!(fit < limits::WARM_INSTANCES_PER_WORKER_MAX, "their number is not what ends them");
+    let apps: Vec<_> =
+        (0..limits::WARM_INSTANCES_PER_WORKER_MAX).map(|n| format!("a{n}")).collect();
+    for app in &apps {
+        let _ = bench.run(call("keep", b""), MapIo::new(app, "k"));
+    }
+    for app in apps.iter().rev().take(fit) {
+        assert_eq!(bench.count(app), 2, "{app} is warm");
+    }
+    assert_eq!(bench.count(&apps[0]), 1, "the oldest made room");
 }
 
 #[test]

@@ -13,6 +13,7 @@ const WIT: &str = r"
         import wasi:io/streams@0.2.6;
         import wasi:clocks/wall-clock@0.2.3;
         import wasi:random/insecure-seed@0.2.6;
+        import wasi:filesystem/preopens@0.2.6;
         import wasi:sockets/network@0.2.6;
         export keystead:entity/handler@0.1.0;
     }
@@ -65,6 +66,13 @@ const WIT: &str = r"
         }
     }
     package wasi:random@0.2.6 { interface insecure-seed { insecure-seed: func() -> tuple<u64, u64>; } }
+    package wasi:filesystem@0.2.6 {
+        interface types { resource descriptor; }
+        interface preopens {
+            use types.{descriptor};
+            get-directories: func() -> list<tuple<descriptor, string>>;
+        }
+    }
     package wasi:sockets@0.2.6 {
         interface network { resource network; open: func() -> network; }
     }";
@@ -80,6 +88,7 @@ const GUEST: &str = r#"(module
         (func $write_old (param i32 i32 i32 i32)))
     (import "wasi:clocks/wall-clock@0.2.3" "now" (func $now (param i32)))
     (import "wasi:random/insecure-seed@0.2.6" "insecure-seed" (func $seed (param i32)))
+    (import "wasi:filesystem/preopens@0.2.6" "get-directories" (func $folders (param i32)))
     (import "wasi:sockets/network@0.2.6" "open" (func $open (result i32)))
     (memory (export "memory") 1)
     (data (i32.const 256) "one\ntwo\nthr")
@@ -105,7 +114,8 @@ const GUEST: &str = r#"(module
             (call $write (local.get $stream) (i32.const 256) (i32.const 11) (i32.const 128))
             (call $write (local.get $stream) (i32.const 272) (i32.const 3) (i32.const 128))
             (call $write_old (call $stderr) (i32.const 288) (i32.const 2) (i32.const 128))))
-        ;; t: time, r: random, s: socket
+        ;; f: where the list of folders is, and how long; t: time, r: random, s: socket
+        (if (i32.eq (local.get $letter) (i32.const 102)) (then (call $folders (i32.const 64))))
         (if (i32.eq (local.get $letter) (i32.const 116)) (then (call $now (i32.const 64))))
         (if (i32.eq (local.get $letter) (i32.const 114)) (then (call $seed (i32.const 64))))
         (if (i32.eq (local.get $letter) (i32.const 115)) (then (drop (call $open))))
@@ -142,6 +152,14 @@ fn time_is_the_transactions_and_chance_the_hosts() {
     expected.extend(123_000_000_u64.to_le_bytes());
     assert_eq!(outcome, Outcome::Reply(expected.into()));
     assert_eq!(run("random").0, Outcome::Reply(vec![4; 16].into()));
+}
+
+/// Asked for by C libraries before they write a line: it must not end the call.
+#[test]
+fn there_are_no_folders() {
+    let (outcome, _) = run("folders");
+    let Outcome::Reply(reply) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(reply[4..8], 0_u32.to_le_bytes(), "an empty list");
 }
 
 #[test]
