@@ -9,14 +9,4 @@ macro_rules! pages {
     )*};
 }
 
-pages!(
-    entities,
-    transactions,
-    messages,
-    replies,
-    timers,
-    state,
-    migrations,
-    testing,
-    choosing
-);
+pages!(entities, transactions, messages, replies, timers, state, migrations, testing, choosing);
