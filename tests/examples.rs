@@ -16,7 +16,8 @@ use harness::{Host, eventually};
 
 const EVENTUALLY: Duration = Duration::from_secs(20);
 /// Examples that the project promises; there may be more.
-const EXPECTED: [&str; 4] = ["bank", "counter", "inventory", "reminder"];
+const EXPECTED: [&str; 8] =
+    ["approvals", "bank", "chat", "counter", "inventory", "ledger", "reminder", "shop"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_transcripts_of_the_examples_are_true() {
@@ -36,9 +37,7 @@ async fn the_transcripts_of_the_examples_are_true() {
         assert!(steps.len() >= 3, "the README of {name} shows only {} commands", steps.len());
         let host = Host::start().await;
         deploy(&host, &dir, &name).await;
-        for step in steps {
-            replay(&host, &dir, &name, &step).await;
-        }
+        replay(&host, &dir, &name, &steps).await;
         openapi::check(&host, &name).await;
     }
 }

@@ -51,9 +51,8 @@ async fn answers_and_continues_like_rust(name: &str) {
     measure(&host, name, since.elapsed()).await;
     let (theirs, own) = (readme(&example("counter")), readme(&dir));
     assert!(theirs.len() >= 3 && own.len() >= 3, "a README of {name} or counter shows too little");
-    for step in theirs.iter().chain(&own) {
-        replay(&host, &dir, name, step).await;
-    }
+    replay(&host, &dir, name, &theirs).await;
+    replay(&host, &dir, name, &own).await;
 
     deploy_component(&host, name, "shared").await;
     add_one(&host, 2).await;

@@ -9,4 +9,17 @@ macro_rules! pages {
     )*};
 }
 
-pages!(entities, transactions, messages, replies, timers, state, migrations, testing, choosing);
+pages!(
+    entities,
+    transactions,
+    messages,
+    replies,
+    timers,
+    state,
+    migrations,
+    activities,
+    reservations,
+    callbacks,
+    testing,
+    choosing
+);

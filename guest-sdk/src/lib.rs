@@ -61,7 +61,8 @@
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
-//! [`Activities`] keep what is known of each partner, and [`Reservations`] what is promised for a while.
+//! [`Activities`] keep what is known of each partner, [`Reservations`] what is promised for a while, and a
+//! [`Saga`] does steps at other entities, all of them or none.
 //!
 //! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
 //! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
@@ -104,6 +105,7 @@ mod panic;
 #[doc(hidden)]
 pub mod reply;
 mod reservation;
+mod saga;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -119,6 +121,7 @@ pub use keystead_sdk_macros::{entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
 pub use reservation::Reservations;
+pub use saga::{SAGA_BYTES_MAX, Saga, SagaStatus, SagaStep, SagaSteps};
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
@@ -126,8 +129,8 @@ pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
         Activities, Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, Partner, QueryCtx,
-        Reply, Reservations, Result, Timestamp, debug, ensure, entity, error, handlers, info,
-        reject, warn,
+        Reply, Reservations, Result, Saga, SagaStatus, Timestamp, debug, ensure, entity, error,
+        handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

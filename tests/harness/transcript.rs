@@ -3,7 +3,8 @@
 //!
 //! A transcript is a fenced block marked `console`. `$ ` opens a command, the lines below are its output; `...`
 //! in a line stands for any text, alone on a line for any lines. `# eventually` behind a command means that it
-//! is tried again until its output is as shown. Lines that start the host (`keystead dev`, `keystead serve`) are
+//! is tried again until its output is as shown. `NAME=$(command | tr -d '"')` keeps what a command prints for later
+//! commands, as `$NAME`. Lines that start the host (`keystead dev`, `keystead serve`) are
 //! not run: a host is there, with the example deployed.
 
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub(crate) async fn run(host: &Host, dir: &Path, args: &[&str]) -> Result<String
 }
 
 /// One command of a transcript.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) command: String,
     pub(crate) eventually: bool,
@@ -122,8 +123,34 @@ fn append(command: &mut String, line: &str) -> bool {
     goes_on
 }
 
-/// Runs one command against `host` in `dir`; panics when its output is not as shown.
-pub(crate) async fn replay(host: &Host, dir: &Path, example: &str, step: &Step) {
+/// Runs all commands against `host` in `dir`; panics when the output of one is not as shown.
+pub(crate) async fn replay(host: &Host, dir: &Path, example: &str, steps: &[Step]) {
+    let mut kept = Vec::new();
+    for step in steps {
+        let named = |text: &str| {
+            kept.iter().fold(text.to_owned(), |text, (name, value): &(String, String)| {
+                text.replace(&format!("${name}"), value)
+            })
+        };
+        let step = Step { command: named(&step.command), ..step.clone() };
+        match assignment(&step.command) {
+            Some((name, command)) => {
+                let printed = execute(host, dir, &words(command)).await.concat();
+                kept.push((name.to_owned(), printed.replace('"', "")));
+            }
+            None => replay_one(host, dir, example, &step).await,
+        }
+    }
+}
+
+/// The name and the command of `NAME=$(command | tr -d '"')`.
+fn assignment(command: &str) -> Option<(&str, &str)> {
+    let (name, rest) = command.split_once("=$(")?;
+    let command = rest.strip_suffix(r#" | tr -d '"')"#)?;
+    name.bytes().all(|letter| letter.is_ascii_uppercase()).then_some((name, command))
+}
+
+async fn replay_one(host: &Host, dir: &Path, example: &str, step: &Step) {
     let words = words(&step.command);
     if words[0] == "keystead" && matches!(words.get(1).map(String::as_str), Some("dev" | "serve")) {
         return;
