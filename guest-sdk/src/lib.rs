@@ -99,6 +99,7 @@ pub mod migration;
 mod panic;
 #[doc(hidden)]
 pub mod reply;
+pub mod schema;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -109,17 +110,18 @@ pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
 pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
 pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
-pub use keystead_sdk_macros::{entity, handlers};
+pub use keystead_sdk_macros::{Schema, entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
+pub use schema::Schema;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Timestamp,
-        debug, ensure, entity, error, handlers, info, reject, warn,
+        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Schema,
+        Timestamp, debug, ensure, entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }
