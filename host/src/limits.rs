@@ -50,6 +50,8 @@ pub const LOG_LINES_KEPT: usize = 10_000;
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
+/// Versions of one type's state whose fields an app's record lists.
+pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.
 pub const APP_VERSIONS_KEPT: usize = 100;
 
