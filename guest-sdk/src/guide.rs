@@ -19,6 +19,7 @@ pages!(
     migrations,
     activities,
     reservations,
+    sagas,
     callbacks,
     testing,
     choosing
