@@ -23,6 +23,8 @@ pub(crate) enum Guest {
     SecondPurse,
     /// `examples/bank`.
     Bank,
+    /// `examples/shop`.
+    Shop,
 }
 
 impl Guest {
@@ -35,6 +37,7 @@ impl Guest {
             Self::FirstPurse => "tests/guests/purse1",
             Self::SecondPurse => "tests/guests/purse2",
             Self::Bank => "examples/bank",
+            Self::Shop => "examples/shop",
         })
     }
 
@@ -46,6 +49,7 @@ impl Guest {
         static FIRST_PURSE: OnceCell<Bytes> = OnceCell::const_new();
         static SECOND_PURSE: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
+        static SHOP: OnceCell<Bytes> = OnceCell::const_new();
         let cell = match self {
             Self::Hostile => &HOSTILE,
             Self::Ledger => &LEDGER,
@@ -53,6 +57,7 @@ impl Guest {
             Self::FirstPurse => &FIRST_PURSE,
             Self::SecondPurse => &SECOND_PURSE,
             Self::Bank => &BANK,
+            Self::Shop => &SHOP,
         };
         cell.get_or_init(|| build(self.folder())).await.clone()
     }

@@ -13,6 +13,7 @@ mod exactly_once;
 mod isolated;
 mod nothing_lost;
 mod order;
+mod sagas;
 mod replies;
 mod serial;
 mod timers;
