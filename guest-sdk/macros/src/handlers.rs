@@ -159,7 +159,8 @@ fn row(handler: &Handler) -> TokenStream {
         };
         (read, quote!(#(#slots.take()),*))
     };
-    let encode = if schema::is_bytes(handler.success()) { quote!(bytes) } else { quote!(json) };
+    let encode = if schema::is_bytes(handler.success()) { "bytes" } else { "json" };
+    let encode = Ident::new(encode, crate::at(&handler.output));
     let reply = quote_spanned! {crate::at(&handler.output)=>
         ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
     };
@@ -185,7 +186,7 @@ fn row(handler: &Handler) -> TokenStream {
 fn read_arguments(handler: &Handler) -> Vec<(Ident, Type)> {
     let reply = handler.reply.iter().map(|ty| {
         let reply = quote_spanned!(crate::at(ty)=> ::keystead_sdk::Reply<#ty>);
-        (format_ident!("{}", REPLY), Type::Verbatim(reply))
+        (Ident::new(REPLY, crate::at(ty)), Type::Verbatim(reply))
     });
     reply.chain(handler.arguments.iter().cloned()).collect()
 }
@@ -276,41 +277,41 @@ mod tests {
         }
     }
 
+    const MISTAKES: &str = "impl Account where Account: Copy {
+        pub fn a(&mut self, order: String, reply: Reply<u64>) {}
+        pub fn b(&self, reply: Reply<u64>) {}
+        pub fn c(&mut self, r: Reply<&str>, reply: String) {}
+        pub fn d(&mut self, one: Reply<u64>, two: Reply<u64>) {}
+        #[internal] pub fn e(&self) {}
+        #[internal(always)] pub fn f(&mut self) {}
+        #[internal] #[internal] pub fn g(&mut self) {}
+        #[internal] fn h(&mut self) {}
+        pub fn i(&mut self, ctx: Ctx) {}
+        pub fn j(&mut self, ctx: &mut Ctx) {}
+        pub fn k(&mut self, ctx: &Ctx, more: &Ctx) {}
+        pub fn l<'a>(&mut self, name: Option<&'a str>) {}
+        pub extern \"C\" fn m(&mut self) where u8: Copy {}
+        pub fn n(&mut self, #[serde(default)] amount: u64) {}
+        pub fn o(&mut self, Wrapped(amount): Wrapped) {}
+        pub fn p(&mut self, run: Box<dyn Fn()>, call: fn(), at: *const u8) {}
+        pub fn q(&self) -> Result<impl Iterator<Item = u8>> {}
+        pub fn r(&mut self, other: Self) -> Vec<Self> {}
+        pub fn _s(&mut self) {}
+        pub fn prüfe(&mut self) {}
+        pub fn at(&mut self) {}
+        fn timer() {}
+        const reply: u8 = 1;
+        pub fn twice(&mut self) {}
+        pub fn twice(&self) {}
+        #[cfg(a)] pub fn t(&mut self) {}
+        #[cfg(a)] pub fn t(&mut self) {}
+        #[cfg(b)] pub fn u(&mut self) {}
+        pub fn u(&mut self) {}
+    }";
+
     #[test]
     fn mistakes_with_replies_names_and_types_are_reported_at_once() {
-        let found = mistakes(
-            "impl Account where Account: Copy {
-                pub fn a(&mut self, order: String, reply: Reply<u64>) {}
-                pub fn b(&self, reply: Reply<u64>) {}
-                pub fn c(&mut self, r: Reply<&str>, reply: String) {}
-                pub fn d(&mut self, one: Reply<u64>, two: Reply<u64>) {}
-                #[internal] pub fn e(&self) {}
-                #[internal(always)] pub fn f(&mut self) {}
-                #[internal] #[internal] pub fn g(&mut self) {}
-                #[internal] fn h(&mut self) {}
-                pub fn i(&mut self, ctx: Ctx) {}
-                pub fn j(&mut self, ctx: &mut Ctx) {}
-                pub fn k(&mut self, ctx: &Ctx, more: &Ctx) {}
-                pub fn l<'a>(&mut self, name: Option<&'a str>) {}
-                pub extern \"C\" fn m(&mut self) where u8: Copy {}
-                pub fn n(&mut self, #[serde(default)] amount: u64) {}
-                pub fn o(&mut self, Wrapped(amount): Wrapped) {}
-                pub fn p(&mut self, run: Box<dyn Fn()>, call: fn(), at: *const u8) {}
-                pub fn q(&self) -> Result<impl Iterator<Item = u8>> {}
-                pub fn r(&mut self, other: Self) -> Vec<Self> {}
-                pub fn _s(&mut self) {}
-                pub fn prüfe(&mut self) {}
-                pub fn at(&mut self) {}
-                fn timer() {}
-                const reply: u8 = 1;
-                pub fn twice(&mut self) {}
-                pub fn twice(&self) {}
-                #[cfg(a)] pub fn t(&mut self) {}
-                #[cfg(a)] pub fn t(&mut self) {}
-                #[cfg(b)] pub fn u(&mut self) {}
-                pub fn u(&mut self) {}
-            }",
-        );
+        let found = mistakes(MISTAKES);
         let expected = [
             "nothing to bound",
             "reply comes first",
