@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use crate::context::{Ctx, QueryCtx};
 use crate::migration::{self, MIGRATE, Migration};
 use crate::saga::{self, SAGA, Saga};
+use crate::schema::{self, Piece, Shape};
 use crate::{Error, Result};
 
 /// A struct that is an entity type's state; implemented by `#[entity]`.
@@ -19,7 +20,7 @@ pub trait Entity: Sized + 'static {
     const VERSION: u32 = 1;
     /// Its fields as the describe document has them.
     #[doc(hidden)]
-    const FIELDS: &'static str = "{}";
+    const FIELDS: Shape = &[Piece::Text("{}")];
     /// Whether it has fields of the type [`Saga`].
     #[doc(hidden)]
     const SAGAS: bool = false;
@@ -54,8 +55,8 @@ pub struct Handler<E> {
     is_internal: bool,
     /// The doc comment's text as JSON; empty when there is none.
     about: &'static str,
-    input: &'static str,
-    output: &'static str,
+    input: Shape,
+    output: Shape,
     run: Run<E>,
 }
 
@@ -71,25 +72,16 @@ pub(crate) type Command<E> = fn(&mut E, &Ctx, &[u8]) -> Result<Vec<u8>>;
 type Query<E> = fn(&E, &QueryCtx, &[u8]) -> Result<Vec<u8>>;
 
 impl<E> Handler<E> {
-    /// A `&mut self` method; `input` and `output` are the JSON of its bodies in the describe document.
+    /// A `&mut self` method; `input` and `output` are its bodies in the describe document: `{"json": SCHEMA}` or
+    /// `{"bytes": CONTENT_TYPE}`.
     #[must_use]
-    pub const fn command(
-        name: &'static str,
-        input: &'static str,
-        output: &'static str,
-        run: Command<E>,
-    ) -> Self {
+    pub const fn command(name: &'static str, input: Shape, output: Shape, run: Command<E>) -> Self {
         Self { name, is_internal: false, about: "", input, output, run: Run::Command(run) }
     }
 
     /// A `&self` method.
     #[must_use]
-    pub const fn query(
-        name: &'static str,
-        input: &'static str,
-        output: &'static str,
-        run: Query<E>,
-    ) -> Self {
+    pub const fn query(name: &'static str, input: Shape, output: Shape, run: Query<E>) -> Self {
         Self { name, is_internal: false, about: "", input, output, run: Run::Query(run) }
     }
 
@@ -226,11 +218,11 @@ impl<E: Handlers> Own<E> {
         Handler::command(SAGA, ANY_ARGUMENTS, NOTHING, saga::advance::<E>).internal();
 }
 
-const ANY_ARGUMENTS: &str = r#"{"json":{"type":"object"}}"#;
-
-const NO_ARGUMENTS: &str =
-    r#"{"json":{"type":"object","properties":{},"required":[],"additionalProperties":false}}"#;
-const NOTHING: &str = r#"{"json":{"type":"null"}}"#;
+const ANY_ARGUMENTS: Shape = &[Piece::Text(r#"{"json":{"type":"object"}}"#)];
+const NO_ARGUMENTS: Shape = &[Piece::Text(
+    r#"{"json":{"type":"object","properties":{},"required":[],"additionalProperties":false}}"#,
+)];
+const NOTHING: Shape = &[Piece::Text(r#"{"json":{"type":"null"}}"#)];
 
 fn handlers<E: Handlers>() -> impl Iterator<Item = &'static Handler<E>> {
     E::HANDLERS.iter().chain(Own::<E>::HANDLERS)
@@ -266,7 +258,8 @@ fn kind_of<E: Handlers>(name: &str) -> Option<HandlerKind> {
 
 fn gives_bytes<E: Handlers>(name: &str) -> bool {
     let handler = E::HANDLERS.iter().find(|handler| handler.name == name);
-    handler.is_some_and(|handler| handler.output.starts_with(r#"{"bytes""#))
+    let output = handler.and_then(|handler| handler.output.first());
+    matches!(output, Some(Piece::Text(text)) if text.starts_with(r#"{"bytes""#))
 }
 
 fn write_type<E: Handlers>(out: &mut String) {
@@ -275,7 +268,9 @@ fn write_type<E: Handlers>(out: &mut String) {
     if oldest < version {
         out.push_str(&format!(r#""migrates_from":{oldest},"#));
     }
-    out.push_str(&format!(r#""fields":{}}},"#, E::FIELDS));
+    out.push_str(r#""fields":"#);
+    schema::write(E::FIELDS, out);
+    out.push_str("},");
     if oldest < version {
         out.push_str(&format!(r#""migrate":"{MIGRATE}","#));
     }
@@ -286,13 +281,14 @@ fn write_type<E: Handlers>(out: &mut String) {
         for part in [r#"{"name":""#, name, r#"","kind":""#, handler.kind().as_str(), "\""] {
             out.push_str(part);
         }
-        for (member, json) in [("about", about), ("input", input), ("output", output)] {
-            if !json.is_empty() {
-                for part in [",\"", member, "\":", json] {
-                    out.push_str(part);
-                }
-            }
+        if !about.is_empty() {
+            out.push_str(r#","about":"#);
+            out.push_str(about);
         }
+        out.push_str(r#","input":"#);
+        schema::write(input, out);
+        out.push_str(r#","output":"#);
+        schema::write(output, out);
         out.push('}');
     }
     out.push_str("]}");

@@ -74,8 +74,7 @@
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
 
-// The macros' output names this crate, and its own tests use them.
-#[cfg(test)]
+// The macros' output names this crate, and so does what the crate itself derives.
 extern crate self as keystead_sdk;
 
 mod activity;
@@ -104,6 +103,7 @@ mod panic;
 pub mod reply;
 mod reservation;
 mod saga;
+pub mod schema;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -115,11 +115,12 @@ pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
 pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
 pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
-pub use keystead_sdk_macros::{entity, handlers};
+pub use keystead_sdk_macros::{Schema, entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
 pub use reservation::Reservations;
 pub use saga::{SAGA_BYTES_MAX, Saga, SagaStatus, SagaStep, SagaSteps};
+pub use schema::Schema;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
@@ -127,8 +128,8 @@ pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
         Activities, Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, Partner, QueryCtx,
-        Reply, Reservations, Result, Saga, SagaStatus, Timestamp, debug, ensure, entity, error,
-        handlers, info, reject, warn,
+        Reply, Reservations, Result, Saga, SagaStatus, Schema, Timestamp, debug, ensure, entity,
+        error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

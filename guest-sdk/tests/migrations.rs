@@ -4,6 +4,7 @@
 
 use keystead_sdk::migration::{change, change_in_place, convert, replace};
 use keystead_sdk::prelude::*;
+use keystead_sdk::schema::{Piece, Shape};
 use keystead_sdk::testing::{World, json};
 use keystead_sdk::{Entity, EntityType, Handler, Handlers, Migration, describe};
 
@@ -38,7 +39,7 @@ mod first {
 }
 
 /// A handler without arguments, as `#[handlers]` writes one.
-const ANY: &str = r#"{"json":{}}"#;
+const ANY: Shape = &[Piece::Text(r#"{"json":{}}"#)];
 
 const fn read<E>(run: fn(&E, &keystead_sdk::QueryCtx, &[u8]) -> Result<Vec<u8>>) -> Handler<E> {
     Handler::query("read", ANY, ANY, run)

@@ -8,6 +8,7 @@ use syn::parse::Parser as _;
 use syn::{Attribute, Fields, ItemStruct, LitInt, parse2};
 
 use crate::fields::{Kind, StateField};
+use crate::schema::Json;
 use crate::{Mistakes, names};
 
 /// The struct as it is, and its implementation of `Entity`.
@@ -86,7 +87,7 @@ fn implementation(
     let has_plain = !plain.is_empty();
     let version = version.map(|version| quote!(const VERSION: u32 = #version;));
     let described: Vec<_> = fields.iter().filter_map(StateField::described).collect();
-    let described = format!("{{{}}}", described.join(","));
+    let described = Json::text("{").then(Json::list(described)).then("}").pieces();
     let sagas = sagas(&lazy);
     let (structs, load, encode) = plain_state(&plain);
     let plain = plain.iter().map(|field| &field.field.ident);
@@ -104,7 +105,10 @@ fn implementation(
                 const TYPE: &'static str = #name;
                 const PLAIN: bool = #has_plain;
                 #version
-                const FIELDS: &'static str = #described;
+                const FIELDS: ::keystead_sdk::schema::Shape = {
+                    use ::keystead_sdk::schema::Anything as _;
+                    #described
+                };
 
                 fn load(plain: &[u8]) -> serde_json::Result<Self> {
                     #load

@@ -6,7 +6,8 @@ use quote::ToTokens as _;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Expr, Field, LitStr, Token, Type};
 
-use crate::{Mistakes, names, schema};
+use crate::schema::Json;
+use crate::{Mistakes, docs, names, schema};
 
 /// How a field is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,21 +91,22 @@ impl<'f> StateField<'f> {
     }
 
     /// Its member of the describe document's `fields`; none when it has no name.
-    pub(crate) fn described(&self) -> Option<String> {
+    pub(crate) fn described(&self) -> Option<Json> {
         if self.nameless {
             return None;
         }
         let arguments = schema::last(&self.field.ty).map(schema::arguments).unwrap_or_default();
         let (key, value) = match (self.kind, arguments.as_slice()) {
-            (Kind::Plain, _) if self.any_form => (None, "{}".to_owned()),
+            (Kind::Plain, _) if self.any_form => (None, schema::any()),
             (Kind::Plain, _) => (None, schema::of(&self.field.ty)),
             (Kind::Map, [key, value]) => (Some(schema::of(key)), schema::of(value)),
             (_, [value]) => (None, schema::of(value)),
-            _ => (None, "{}".to_owned()),
+            _ => (None, schema::any()),
         };
-        let (name, kind) = (quoted(&self.stored), self.kind.name());
-        let key = key.map(|key| format!(r#""key":{key},"#)).unwrap_or_default();
-        Some(format!(r#"{name}:{{"kind":"{kind}",{key}"schema":{value}}}"#))
+        let (name, kind) = (docs::quoted(&self.stored), self.kind.name());
+        let key = key.map(|key| Json::text(r#""key":"#).then(key).then(",")).unwrap_or_default();
+        let start = format!(r#"{name}:{{"kind":"{kind}","#);
+        Some(Json::text(start).then(key).then(r#""schema":"#).then(value).then("}"))
     }
 
     fn attribute(&mut self, attribute: &Attribute, mistakes: &mut Mistakes) {
@@ -199,20 +201,6 @@ fn renamed(attribute: &Attribute) -> Option<String> {
     read.ok().and(name).filter(fits)
 }
 
-/// A text in JSON.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => out.extend(['\\', letter]),
-            control if control < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(control))),
-            letter => out.push(letter),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,7 +245,10 @@ mod tests {
         let fields: Vec<_> =
             item.fields.iter().map(|field| StateField::read(field, &mut mistakes)).collect();
         mistakes.finish().expect("no mistakes");
-        let described: Vec<_> = fields.iter().filter_map(StateField::described).collect();
+        let described: Vec<_> = fields
+            .iter()
+            .filter_map(|field| field.described().map(|json| json.to_string()))
+            .collect();
         assert_eq!(
             described,
             [

@@ -8,6 +8,7 @@ use syn::{
 };
 
 use crate::migrate::{self, Step};
+use crate::schema::Json;
 use crate::{Mistakes, client, docs, names, schema};
 
 /// A method that is a handler, taken apart.
@@ -302,14 +303,20 @@ fn row(handler: &Handler) -> TokenStream {
         ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
     };
     let ctx_name = if *takes_ctx { quote!(ctx) } else { quote!(_ctx) };
+    let (input, output) = (input.pieces(), output.pieces());
     quote! {
         #(#cfgs)*
-        ::keystead_sdk::Handler::<Self>::#kind(#name, #input, #output, |entity, #ctx_name, input| {
-            use ::keystead_sdk::reply::{Plain as _, Returned};
-            #read
-            let returned = entity.#ident(#ctx #values);
-            #reply
-        })#internal #about
+        {
+            use ::keystead_sdk::schema::Anything as _;
+            const INPUT: ::keystead_sdk::schema::Shape = #input;
+            const OUTPUT: ::keystead_sdk::schema::Shape = #output;
+            ::keystead_sdk::Handler::<Self>::#kind(#name, INPUT, OUTPUT, |entity, #ctx_name, input| {
+                use ::keystead_sdk::reply::{Plain as _, Returned};
+                #read
+                let returned = entity.#ident(#ctx #values);
+                #reply
+            })#internal #about
+        }
     }
 }
 
@@ -328,37 +335,32 @@ fn need(ty: &Type) -> Ident {
 }
 
 /// The JSON of what it takes, as the describe document has it.
-fn input_schema(handler: &Handler) -> String {
+fn input_schema(handler: &Handler) -> Json {
     if handler.takes_bytes() {
-        return BYTES.to_owned();
+        return Json::text(BYTES);
     }
+    let member = |name: &str, schema: Json| Json::text(format!(r#""{name}":"#)).then(schema);
     let reply = handler.reply.iter();
-    let members = handler.arguments.iter();
-    let properties = members
+    let arguments = handler.arguments.iter();
+    let properties = reply
         .clone()
-        .map(|(ident, ty)| format!(r#""{}":{}"#, names::plain(ident), schema::of(ty)));
-    let properties: Vec<_> = reply
-        .clone()
-        .map(|ty| format!(r#""{REPLY}":{}"#, schema::of_reply(ty)))
-        .chain(properties)
-        .collect();
-    let required = members
+        .map(|ty| member(REPLY, schema::of_reply(ty)))
+        .chain(arguments.clone().map(|(ident, ty)| member(&names::plain(ident), schema::of(ty))));
+    let required = arguments
         .filter(|(_, ty)| !schema::is_option(ty))
         .map(|(ident, _)| format!(r#""{}""#, names::plain(ident)));
     let required: Vec<_> = reply.map(|_| format!(r#""{REPLY}""#)).chain(required).collect();
-    format!(
-        r#"{{"json":{{"type":"object","properties":{{{}}},"required":[{}],"additionalProperties":false}}}}"#,
-        properties.join(","),
-        required.join(",")
-    )
+    Json::text(r#"{"json":{"type":"object","properties":{"#)
+        .then(Json::list(properties))
+        .then(format!(r#"}},"required":[{}],"additionalProperties":false}}}}"#, required.join(",")))
 }
 
-fn output_schema(handler: &Handler) -> String {
+fn output_schema(handler: &Handler) -> Json {
     let value = handler.success();
     if schema::is_bytes(value) {
-        return BYTES.to_owned();
+        return Json::text(BYTES);
     }
-    format!(r#"{{"json":{}}}"#, schema::of(value))
+    Json::text(r#"{"json":"#).then(schema::of(value)).then("}")
 }
 
 /// The attribute of a command that nobody outside may call.
@@ -447,13 +449,13 @@ mod tests {
         let ImplItem::Fn(method) = &item.items[0] else { panic!("a method") };
         let handler = handler(method, &mut Mistakes::default());
         assert_eq!(
-            input_schema(&handler),
+            input_schema(&handler).to_string(),
             concat!(
                 r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"#,
                 r#""note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"#,
                 r#""required":["to"],"additionalProperties":false}}"#
             )
         );
-        assert_eq!(output_schema(&handler), BYTES);
+        assert_eq!(output_schema(&handler).to_string(), BYTES);
     }
 }

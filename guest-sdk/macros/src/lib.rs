@@ -10,6 +10,8 @@ mod handlers;
 mod migrate;
 mod names;
 mod schema;
+mod serde;
+mod shape;
 
 use proc_macro::TokenStream;
 
@@ -47,6 +49,17 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(handlers::expand(&arguments.into(), item.into()))
+}
+
+/// Describes a struct or an enum that serde reads and writes: its JSON Schema, in the describe document of every
+/// entity that uses it.
+///
+/// It goes by the fields and by serde's attributes (`rename`, `rename_all`, `default`, `skip…`, `flatten`,
+/// `tag`, `content`, `untagged`, `transparent`, `alias`, …). What serde does in a way of the author's own (`with`,
+/// `from`, …) is described as anything.
+#[proc_macro_derive(Schema, attributes(serde))]
+pub fn schema(item: TokenStream) -> TokenStream {
+    expand(shape::expand(item.into()))
 }
 
 fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
