@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 
 use crate::context::{Ctx, QueryCtx};
 use crate::migration::{self, MIGRATE, Migration};
+use crate::saga::{self, SAGA, Saga};
 use crate::schema::{self, Piece, Shape};
 use crate::{Error, Result};
 
@@ -20,6 +21,9 @@ pub trait Entity: Sized + 'static {
     /// Its fields as the describe document has them.
     #[doc(hidden)]
     const FIELDS: Shape = &[Piece::Text("{}")];
+    /// Whether it has fields of the type [`Saga`].
+    #[doc(hidden)]
+    const SAGAS: bool = false;
 
     /// The entity whose plain fields are this JSON object; a field that is missing has its default.
     #[doc(hidden)]
@@ -28,6 +32,12 @@ pub trait Entity: Sized + 'static {
     /// Its plain fields as a JSON object.
     #[doc(hidden)]
     fn plain(&self) -> serde_json::Result<Vec<u8>>;
+
+    /// Its saga that is stored under this name.
+    #[doc(hidden)]
+    fn saga(&mut self, _field: &str) -> Option<&mut Saga> {
+        None
+    }
 }
 
 /// An entity's handlers; implemented by `#[handlers]`.
@@ -57,7 +67,7 @@ enum Run<E> {
 }
 
 /// Decodes the input, runs the method, encodes what it returned.
-type Command<E> = fn(&mut E, &Ctx, &[u8]) -> Result<Vec<u8>>;
+pub(crate) type Command<E> = fn(&mut E, &Ctx, &[u8]) -> Result<Vec<u8>>;
 /// The same for a method that takes `&self`.
 type Query<E> = fn(&E, &QueryCtx, &[u8]) -> Result<Vec<u8>>;
 
@@ -193,14 +203,22 @@ pub fn describe(types: &[EntityType]) -> String {
 struct Own<E>(PhantomData<E>);
 
 impl<E: Handlers> Own<E> {
-    const HANDLERS: &'static [Handler<E>] =
-        if E::MIGRATIONS.is_empty() { &[] } else { &[Self::MIGRATE] };
+    const HANDLERS: &'static [Handler<E>] = match (E::MIGRATIONS.is_empty(), E::SAGAS) {
+        (true, false) => &[],
+        (false, false) => &[Self::MIGRATE],
+        (true, true) => &[Self::SAGA],
+        (false, true) => &[Self::MIGRATE, Self::SAGA],
+    };
 
     /// A command like any other, whose state is brought to the code's version before it runs.
     const MIGRATE: Handler<E> =
         Handler::command(MIGRATE, NO_ARGUMENTS, NOTHING, |_, _, _| Ok(b"null".to_vec())).internal();
+
+    const SAGA: Handler<E> =
+        Handler::command(SAGA, ANY_ARGUMENTS, NOTHING, saga::advance::<E>).internal();
 }
 
+const ANY_ARGUMENTS: Shape = &[Piece::Text(r#"{"json":{"type":"object"}}"#)];
 const NO_ARGUMENTS: Shape = &[Piece::Text(
     r#"{"json":{"type":"object","properties":{},"required":[],"additionalProperties":false}}"#,
 )];
@@ -223,6 +241,14 @@ fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
             loaded.store()?;
             Ok(reply)
         }
+    }
+}
+
+/// The author's command `name`, to be run in a transaction that has begun.
+pub(crate) fn command<E: Handlers>(name: &str) -> Option<Command<E>> {
+    match E::HANDLERS.iter().find(|handler| handler.name == name)?.run {
+        Run::Command(command) => Some(command),
+        Run::Query(_) => None,
     }
 }
 

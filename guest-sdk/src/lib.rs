@@ -61,6 +61,8 @@
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
+//! [`Activities`] keep what is known of each partner, [`Reservations`] what is promised for a while, and a
+//! [`Saga`] does steps at other entities, all of them or none.
 //!
 //! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
 //! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
@@ -72,10 +74,10 @@
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
 
-// The macros' output names this crate, and its own tests use them.
-#[cfg(test)]
+// The macros' output names this crate, and so does what the crate itself derives.
 extern crate self as keystead_sdk;
 
+mod activity;
 #[cfg(target_arch = "wasm32")]
 mod alloc;
 #[cfg(target_arch = "wasm32")]
@@ -99,12 +101,15 @@ pub mod migration;
 mod panic;
 #[doc(hidden)]
 pub mod reply;
+mod reservation;
+mod saga;
 pub mod schema;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod time;
 
+pub use activity::{Activities, Activity, Arrival, Contact, Partner};
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
 pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
@@ -113,6 +118,8 @@ pub use error::{Error, HandlerError, Result};
 pub use keystead_sdk_macros::{Schema, entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
+pub use reservation::Reservations;
+pub use saga::{SAGA_BYTES_MAX, Saga, SagaStatus, SagaStep, SagaSteps};
 pub use schema::Schema;
 pub use time::Timestamp;
 
@@ -120,8 +127,9 @@ pub use time::Timestamp;
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Schema,
-        Timestamp, debug, ensure, entity, error, handlers, info, reject, warn,
+        Activities, Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, Partner, QueryCtx,
+        Reply, Reservations, Result, Saga, SagaStatus, Schema, Timestamp, debug, ensure, entity,
+        error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

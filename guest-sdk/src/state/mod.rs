@@ -3,7 +3,8 @@
 //! fails. There is no cache here. Invariant: writing takes `&mut`, so a query can't.
 //!
 //! State keys: `m/FIELD/` and the ordered bytes of the map's key; `l/FIELD` with the length and `l/FIELD/`
-//! with the position in big-endian; `v/FIELD`. Values are JSON.
+//! with the position in big-endian; `v/FIELD`; elsewhere `a/FIELD/`, `r/FIELD/` and `s/FIELD`, of activities,
+//! reservations and sagas. Values are JSON.
 
 mod key;
 mod list;
@@ -19,17 +20,18 @@ use crate::host;
 pub use key::{KeyBytes, KeyPrefix, OrderedKey};
 pub use list::{List, ListIter};
 pub use map::{Iter, Map};
+pub(crate) use pages::Pages;
 pub use value::Value;
 
 /// The value at a state key.
 ///
 /// # Panics
 /// When what is stored there is not a `T`: nothing the handler could do about it.
-fn read<T: DeserializeOwned>(key: &[u8]) -> Option<T> {
+pub(crate) fn read<T: DeserializeOwned>(key: &[u8]) -> Option<T> {
     Some(decode(key, &host::get(key)?))
 }
 
-fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> T {
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> T {
     serde_json::from_slice(value).unwrap_or_else(|error| {
         let (key, wanted) = (key.escape_ascii(), std::any::type_name::<T>());
         panic!("what is stored at {key} is not a {wanted}: {error}")
@@ -40,6 +42,11 @@ fn encode<T: Serialize>(key: &[u8], value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_else(|error| {
         panic!("the value for {} has no JSON form: {error}", key.escape_ascii())
     })
+}
+
+/// Writes a state key that has another value.
+pub(crate) fn put<T: Serialize>(key: &[u8], value: &T) {
+    host::set(key, &encode(key, value));
 }
 
 /// Writes a state key, unless it has that value already.
