@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{KeyBytes, OrderedKey, Pages, decode, put, read};
-use crate::{EntityRef, Timestamp, host};
+use crate::{EntityRef, Schema, Timestamp, host};
 
 /// One state for each partner, beside the entity's own: who is a member and what they have seen, how far the
 /// deliveries of a supplier have come.
@@ -251,7 +251,7 @@ pub enum Arrival {
 }
 
 /// An open activity, as a listing has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Contact<T> {
     /// With whom.
     pub partner: Partner,
@@ -266,7 +266,7 @@ pub struct Contact<T> {
 }
 
 /// Whom an activity is with. Made of an [`EntityRef`] or of any text.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "snake_case")]
 pub enum Partner {
     /// An entity of the same app.

@@ -10,6 +10,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Schema;
 use crate::host::Continuation;
 
 /// How a message ended. In JSON, and as a reply handler's argument `reply`, it is one of `{"ok": VALUE}`,
@@ -51,7 +52,7 @@ impl<T> Reply<T> {
 }
 
 /// Why a message did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
 pub struct Failure {
     /// Whether its handler said so.
     pub kind: FailureKind,
@@ -80,7 +81,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Which way a message did not succeed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Schema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// Its handler rejected it.

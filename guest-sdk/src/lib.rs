@@ -69,13 +69,17 @@
 //! the state has a version, `#[entity(version = 2)]`, and steps that lead to it, [`Migration`]s: an entity
 //! migrates by itself in the transaction of the next command that it gets, or before the next query.
 //!
+//! # Schemas
+//! The component describes its handlers and fields with JSON Schemas; the host checks inputs against them before
+//! it accepts a call. Types of std are described by themselves, an author's struct or enum by
+//! `#[derive(`[`Schema`](trait@Schema)`)]`; one without it works as well, and anything is taken for it that serde takes.
+//!
 //! # Building
 //! The crate is a `cdylib` (and `rlib`, so that its tests can use it) for `wasm32-unknown-unknown`;
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
 
-// The macros' output names this crate, and its own tests use them.
-#[cfg(test)]
+// The macros' output names this crate, and so does what the crate itself derives.
 extern crate self as keystead_sdk;
 
 mod activity;

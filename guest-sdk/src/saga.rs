@@ -13,7 +13,7 @@ use crate::entity::{Handlers, command};
 use crate::host::{self, Continuation, Due};
 use crate::input::{self, Json};
 use crate::state::{put, read};
-use crate::{Ctx, Error, Failure, FailureKind, Message, Reply, Result, Then};
+use crate::{Ctx, Error, Failure, FailureKind, Message, Reply, Result, Schema, Then};
 
 use record::{Call, End, EndHandler, Failed, Input, Phase, Record, Step, shortened, with_reply};
 
@@ -224,7 +224,7 @@ impl fmt::Debug for Saga {
 }
 
 /// How far a saga is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Schema)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum SagaStatus {
     /// None was started.

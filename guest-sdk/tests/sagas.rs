@@ -472,5 +472,9 @@ fn the_describe_document_lists_the_sagas_handler() {
     assert_eq!(own(0).expect("the order's")["kind"], "internal");
     assert_eq!(own(1), None);
     let fields = &document["entities"][0]["state"]["fields"];
+    let status = &document["entities"][0]["handlers"].as_array().expect("a list").iter();
+    let status = status.clone().find(|one| one["name"] == "state").expect("the query");
+    let phases = status["output"]["json"]["prefixItems"][1]["oneOf"].as_array().expect("phases");
+    assert_eq!(phases.len(), 6, "{status}");
     assert_eq!((&fields["second"]["kind"], &fields["other"]), (&json!("saga"), &json!(null)));
 }
