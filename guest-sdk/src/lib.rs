@@ -122,7 +122,7 @@ pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
 pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
 pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
-pub use keystead_sdk_macros::{Schema, entity, handlers};
+pub use keystead_sdk_macros::{Schema, data, entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
 pub use migration::Migration;
 pub use reservation::Reservations;
@@ -135,8 +135,8 @@ pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
         Activities, Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, Partner, QueryCtx,
-        Reply, Reservations, Result, Saga, SagaStatus, Schema, Timestamp, debug, ensure, entity,
-        error, handlers, info, reject, warn,
+        Reply, Reservations, Result, Saga, SagaStatus, Schema, Timestamp, data, debug, ensure,
+        entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

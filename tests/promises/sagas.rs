@@ -36,7 +36,8 @@ struct Order {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_never_half_done() {
-    let kills = std::env::var("KEYSTEAD_SAGA_KILLS").map_or(12, |text| text.parse().expect("kills"));
+    let kills =
+        std::env::var("KEYSTEAD_SAGA_KILLS").map_or(12, |text| text.parse().expect("kills"));
     let mut host = Host::with(Guest::Shop, "shop").await;
     let client = host.client();
     for item in 0..ITEMS {

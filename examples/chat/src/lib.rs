@@ -5,7 +5,8 @@ use keystead_sdk::Arrival;
 use keystead_sdk::prelude::*;
 
 /// What a room knows of one member.
-#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[data]
+#[derive(Default)]
 pub struct Member {
     read: u64,
 }

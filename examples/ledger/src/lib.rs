@@ -14,7 +14,7 @@ pub struct Ledger {
 }
 
 /// What version 1 kept: whole units.
-#[derive(serde::Deserialize)]
+#[data]
 pub struct Whole {
     total: i64,
     booked: u64,

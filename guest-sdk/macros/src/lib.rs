@@ -3,6 +3,7 @@
 //! are reported at once, each at its token.
 
 mod client;
+mod data;
 mod docs;
 mod entity;
 mod fields;
@@ -51,6 +52,16 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(handlers::expand(&arguments.into(), item.into()))
+}
+
+/// Makes a struct or an enum a value of arguments, results and state: it derives `Debug`, `Clone`, `PartialEq`,
+/// serde's `Serialize` and `Deserialize`, and [`Schema`](derive@Schema), as far as the author does not, and the
+/// author's crate need not depend on serde. Serde's attributes work as always.
+///
+/// A plain field needs `Default` too, for what is not stored yet: `#[derive(Default)]`.
+#[proc_macro_attribute]
+pub fn data(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand(data::expand(&arguments.into(), item.into()))
 }
 
 /// Describes a struct or an enum that serde reads and writes: its JSON Schema, in the describe document of every
