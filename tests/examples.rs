@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use harness::transcript::{Step, deploy, matches, readme, replay, root, run, transcript, words};
-use harness::{Host, eventually};
+use harness::{Guest, Host, eventually};
 
 const EVENTUALLY: Duration = Duration::from_secs(20);
 /// Examples that the project promises; there may be more.
@@ -66,6 +66,33 @@ async fn a_new_project_builds_deploys_and_answers() {
     let all = ["call", "hello/counter/b", "give", r#"{"to": "a", "amount": 3}"#];
     let refused = run(&host, &project, &all).await.expect_err("only 2 are left");
     assert!(refused.contains("only 2 left"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_clients_are_made_of_what_hosts_and_components_say() {
+    let host = Host::with(Guest::Bank, "bank").await;
+    let sdk = root().join("guest-sdk");
+    let expected = |name: &str| {
+        std::fs::read_to_string(sdk.join("tests/typed").join(name)).expect("what is compiled")
+    };
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let file = folder.path().join("bank.component.wasm");
+    std::fs::write(&file, Guest::Bank.component().await).expect("the component");
+    for (source, name) in [
+        ("bank", "bank.rs"),
+        (file.to_str().expect("a UTF-8 path"), "bank.rs"),
+        ("tests/typed/odd.json", "odd.rs"),
+    ] {
+        let made = run(&host, &sdk, &["client", source]).await.expect("keystead client");
+        assert_eq!(made, expected(name), "{source}: write guest-sdk/tests/typed/{name} again");
+    }
+    let path = folder.path().join("bank.rs");
+    let out = path.to_str().expect("a UTF-8 path");
+    let told = run(&host, &sdk, &["client", "bank", "--out", out]).await.expect("written");
+    assert_eq!(told.trim(), format!("{out}: account"));
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), expected("bank.rs"));
+    let unknown = run(&host, &sdk, &["client", "bnak"]).await.expect_err("no such app");
+    assert!(unknown.contains("there is no app"), "{unknown}");
 }
 
 #[test]

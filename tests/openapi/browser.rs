@@ -13,11 +13,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::harness::PATIENCE;
 
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
     "--headless",
     "--remote-debugging-pipe",
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

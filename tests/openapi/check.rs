@@ -43,7 +43,8 @@ pub(crate) async fn check(host: &Host, app: &str) {
 /// Asks as the document shows, and looks for the answer in it.
 async fn ask(client: &Client, document: &Value, method: Method, path: &str, operation: &Value) {
     let id = "msg_0000000000000000000000000000002a";
-    let mut path = path.replace("{key}", "openapi%20%2F%20é").replace("{id}", id);
+    let mut path =
+        path.replace("{key}", "openapi%20%2F%20é").replace("{id}", id).replace("{token}", id);
     path = path.replace('é', "%C3%A9");
     let mut mark = '?';
     for parameter in operation["parameters"].as_array().into_iter().flatten() {

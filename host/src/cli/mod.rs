@@ -20,6 +20,7 @@ mod sample;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod watch;
 mod wit;
 
@@ -68,6 +69,7 @@ enum Verb {
     Message(message::Verb),
     Apps(apps::Args),
     Logs(logs::Args),
+    Client(typed::Args),
     Wit(wit::Args),
     Bench(bench::Args),
     #[command(hide = true)]
@@ -131,6 +133,7 @@ impl Verb {
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
+            Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),
         }
     }

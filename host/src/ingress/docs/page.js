@@ -201,7 +201,7 @@ function limits(schema, kind) {
 function rows(schema, root, prefix, depth) {
   [schema, root] = follow(schema, root);
   if (schema.items && prefix === "") return rows(schema.items, root, "[].", depth + 1);
-  return Object.entries(schema.properties ?? {}).flatMap(([name, property]) => {
+  return members(schema).flatMap(([name, property]) => {
     const [inner, within] = follow(property, root);
     const needed = schema.required?.includes(name) ?? false;
     const row = [prefix + name, words(property, root, 0), needed, inner.description ?? property.description ?? ""];
@@ -211,6 +211,12 @@ function rows(schema, root, prefix, depth) {
       : inner.properties ? rows(inner, within, `${prefix}${name}.`, depth + 1) : [];
     return [row, ...deeper];
   });
+}
+
+/** An object's members, the required ones first and in the order that the author gave them. */
+function members(schema) {
+  const place = (name) => ((at) => at < 0 ? Infinity : at)((schema.required ?? []).indexOf(name));
+  return Object.entries(schema.properties ?? {}).sort(([a], [b]) => (place(a) < place(b) ? -1 : place(a) > place(b) ? 1 : 0));
 }
 
 function table(title, schema, otherwise) {
@@ -272,7 +278,7 @@ function keyProblem(key) {
 /** The arguments: a field for each, or all as JSON. */
 function args(prefix, input) {
   const [schema, root] = follow(input.schema, spec);
-  const named = Object.entries(schema.properties ?? {}).map(([name, property]) =>
+  const named = members(schema).map(([name, property]) =>
     argumentField(prefix, name, property, root, schema.required?.includes(name), input.example?.[name]));
   const isOpen = named.length === 0 && schema.additionalProperties !== false;
   if (named.length === 0 && !isOpen) return { boxes: [], problem: () => undefined, headers: () => ({}), body: () => undefined };

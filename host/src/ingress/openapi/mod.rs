@@ -71,7 +71,13 @@ pub(super) fn document(app: &str, version: &str, contract: &Contract) -> Value {
         }
     }
     tags.push(json!({"name": MESSAGES, "description": "What became of calls and sends."}));
+    tags.push(
+        json!({"name": CALLBACKS, "description": "What entities wait to hear from outside."}),
+    );
     paths.insert("/v1/messages/{id}".into(), messages());
+    for (verb, body) in [("resolve", resolution()), ("reject", rejection())] {
+        paths.insert(format!("/v1/callbacks/{{token}}/{verb}"), callback(verb, &body));
+    }
     json!({
         "openapi": "3.1.0",
         "info": {"title": app, "version": version, "description": ABOUT},
@@ -103,6 +109,7 @@ enum Route {
     ReadPost,
     Message,
     Cancel,
+    Callback,
 }
 
 impl Route {
@@ -114,13 +121,15 @@ impl Route {
             Self::ReadPost => "read-post",
             Self::Message => "message",
             Self::Cancel => "cancel",
+            Self::Callback => "callback",
         }
     }
 }
 
 const ETAG_DIGITS: usize = 32;
-/// No entity type is called so: a name has no space.
+/// No entity type is called so, nor as the next: a name has no space.
 const MESSAGES: &str = "sent messages";
+const CALLBACKS: &str = "handed out callbacks";
 const ABOUT: &str = "Commands change one entity in one durable transaction: `call` waits for the result, \
     `send` queues. Queries `read` it. An entity is its type and a key.";
 
@@ -181,6 +190,41 @@ fn messages() -> Value {
         "delete": {
             "operationId": "messages.cancel", "tags": [MESSAGES],
             "summary": "Cancel a message that has not started", "responses": cancelled,
+        },
+    })
+}
+
+/// What a callback is resolved with.
+fn resolution() -> Value {
+    json!({"required": false, "description": "The value; nothing stands for null.",
+        "content": {"application/json": {"schema": {}, "example": {"approved": true}}}})
+}
+
+/// Why it is rejected.
+fn rejection() -> Value {
+    let schema = json!({
+        "type": "object", "required": ["message"], "additionalProperties": false,
+        "properties": {
+            "code": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$", "default": "rejected"},
+            "message": {"type": "string", "maxLength": limits::REPLY_MESSAGE_BYTES_MAX},
+            "details": {},
+        },
+    });
+    let example = json!({"code": "declined", "message": "not this month"});
+    json!({"required": true, "content": {"application/json": {"schema": schema, "example": example}}})
+}
+
+fn callback(verb: &str, body: &Value) -> Value {
+    let mut responses = problems::responses(Route::Callback);
+    responses.insert("202".into(), json!({"$ref": "#/components/responses/settled"}));
+    json!({
+        "parameters": [{"name": "token", "in": "path", "required": true,
+            "description": "What the entity's handler handed out.", "schema": {"type": "string"}}],
+        "post": {
+            "operationId": format!("callbacks.{verb}"), "tags": [CALLBACKS],
+            "summary": format!("{} a callback", if verb == "resolve" { "Resolve" } else { "Reject" }),
+            "description": "Once: the same verdict and body again are known, others are refused.",
+            "requestBody": body, "responses": responses,
         },
     })
 }
@@ -266,6 +310,12 @@ fn responses() -> Map<String, Value> {
         },
     });
     all.insert("accepted".into(), accepted);
+    let settled = json!({
+        "description": "The entity will hear it.",
+        "headers": headers(&["Keystead-Id", "Idempotency-Replayed"]),
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Accepted"}}},
+    });
+    all.insert("settled".into(), settled);
     let unchanged = json!({
         "description": "The entity has not changed since that `ETag`.",
         "headers": headers(&["Keystead-Id", "ETag"]),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::Route;
-use super::Route::{Call, Cancel, Message, ReadGet, ReadPost, Send};
+use super::Route::{Call, Callback, Cancel, Message, ReadGet, ReadPost, Send};
 
 /// An error that a route may answer with.
 pub(super) struct Row {
@@ -29,13 +29,15 @@ const HOST_BUSY: Said = Said { source: "ingress", retryable: true };
 const GUEST: Said = Said { source: "handler", retryable: false };
 const GUEST_FAILED: Said = Said { source: "handler", retryable: true };
 
-const ALL: &[Route] = &[Call, Send, ReadGet, ReadPost, Message, Cancel];
+const ALL: &[Route] = &[Call, Send, ReadGet, ReadPost, Message, Cancel, Callback];
 /// Routes that name a handler.
 const HANDLER: &[Route] = &[Call, Send, ReadGet, ReadPost];
 /// Routes with an input, and the one that tells what became of it.
-const INPUT: &[Route] = &[Call, Send, ReadGet, ReadPost, Message];
+const INPUT: &[Route] = &[Call, Send, ReadGet, ReadPost, Message, Callback];
+/// Routes that name a handler now or have done.
+const ANSWERED: &[Route] = &[Call, Send, ReadGet, ReadPost, Message];
 /// Routes with a body.
-const BODY: &[Route] = &[Call, Send, ReadPost];
+const BODY: &[Route] = &[Call, Send, ReadPost, Callback];
 /// Routes that answer as the handler ended.
 const OUTCOME: &[Route] = &[Call, ReadGet, ReadPost, Message];
 /// Routes that put a message into a mailbox.
@@ -45,17 +47,19 @@ const MESSAGE: &[Route] = &[Message, Cancel];
 
 /// All of them, by status; the last column is what such an error says, for example.
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 27] = [
+pub(super) const ROWS: [Row; 29] = [
     row(400, "malformed", ALL, HOST, "delay and at exclude each other; give one of them"),
     row(400, "invalid_input", INPUT, HOST, "amount: is missing"),
     row(400, "wrong_kind", HANDLER, HOST, "balance is a query; GET or POST /v1/read/bank/account/{key}/balance"),
     row(403, "cross_origin", ALL, HOST, "this host answers no request that a web page of another origin sends"),
     row(404, "unknown_app", HANDLER, HOST, "there is no app \"bnak\"; deployed: bank"),
     row(404, "unknown_type", HANDLER, HOST, "app \"bank\" has no entity type \"acount\"; it has: account"),
-    row(404, "unknown_handler", INPUT, HOST, "bank/account has no handler \"depsoit\"; it has: balance, deposit"),
+    row(404, "unknown_handler", ANSWERED, HOST, "bank/account has no handler \"depsoit\"; it has: balance, deposit"),
     row(404, "unknown_message", MESSAGE, HOST, "nothing is known of it; outcomes are kept for a limited time"),
+    row(404, "unknown_callback", &[Callback], HOST, "no callback waits for this token: it expired or never was"),
     row(408, "body_timeout", BODY, HOST_BUSY, "the body did not arrive within 30000 ms"),
     row(409, "too_late", &[Cancel], HOST, "the message runs or has run; it can no longer be cancelled"),
+    row(409, "callback_settled", &[Callback], HOST, "this callback was settled before, with another verdict or body"),
     row(413, "too_large", BODY, HOST, "the body is larger than 1048576 bytes, the most this route takes"),
     row(415, "unsupported_media_type", BODY, HOST, "the content encoding \"gzip\" is not taken; send it plain"),
     row(422, "idempotency_mismatch", MAILBOX, HOST, "this Idempotency-Key was used before with another handler or body"),

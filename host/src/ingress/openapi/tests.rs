@@ -204,6 +204,7 @@ fn bank() -> Value {
     one(json!([
         deposit,
         handler("close", "command", json!({"json": none}), json!({"json": {"type": "null"}})),
+        handler("heard", "internal", json!({"json": true}), json!({"json": true})),
         handler("picture", "query", json!({"json": none}), json!({"bytes": "image/png"})),
         handler("history", "query", json!({"json": history}), json!({"json": {"type": "array"}})),
     ]))
@@ -219,6 +220,8 @@ fn handlers_become_paths_with_all_that_they_take_and_give() {
     let expected = [
         "/v1/call/bank/thing/{key}/close",
         "/v1/call/bank/thing/{key}/deposit",
+        "/v1/callbacks/{token}/reject",
+        "/v1/callbacks/{token}/resolve",
         "/v1/messages/{id}",
         "/v1/read/bank/thing/{key}/history",
         "/v1/read/bank/thing/{key}/picture",
