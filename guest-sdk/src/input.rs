@@ -142,6 +142,11 @@ impl<T: DeserializeOwned> Slot for Arg<T> {
 }
 
 /// Anything that serialises, of any type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be sent: it has no JSON form",
+    label = "an argument that serde can't write",
+    note = "derive it: `#[derive(serde::Serialize, serde::Deserialize)]`"
+)]
 pub trait Json {
     /// Appends its JSON.
     fn write(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;

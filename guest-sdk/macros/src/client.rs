@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::{Ident, Type};
 
-use crate::handlers::{Handler, Kind};
+use crate::method::{Handler, Kind};
 use crate::{names, schema};
 
 /// The clients, and `at`, `timer` and `reply` on the entity.

@@ -67,8 +67,8 @@ fn check(item: &ItemStruct, mistakes: &mut Mistakes) {
     if let Fields::Unnamed(fields) = &item.fields {
         mistakes.add(fields, "an entity's fields have names: they are stored under them");
     }
-    if names::snake_case(&item.ident).len() > names::NAME_BYTES_MAX {
-        mistakes.add(&item.ident, "an entity type's name has at most 64 bytes in snake_case");
+    if let Some(text) = names::unfit(&names::snake_case(&item.ident)) {
+        mistakes.add(&item.ident, &format!("an entity type's name, in snake_case, {text}"));
     }
     for attribute in item.attrs.iter().filter(|attribute| is_ours(attribute)) {
         mistakes.add(attribute, "these attributes go on the fields, one by one");

@@ -2,59 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::{
-    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, Pat, ReturnType, Type,
-    Visibility, parse_quote, parse2,
-};
+use syn::{Attribute, Ident, ImplItem, ImplItemFn, ItemImpl, Type, Visibility, parse2};
 
+use crate::method::{Handler, INTERNAL, Kind, REPLY};
 use crate::migrate::{self, Step};
 use crate::schema::Json;
 use crate::{Mistakes, client, docs, names, schema};
-
-/// A method that is a handler, taken apart.
-pub(crate) struct Handler {
-    /// `#[cfg]`s and doc comments.
-    pub(crate) attributes: Vec<Attribute>,
-    pub(crate) ident: Ident,
-    pub(crate) kind: Kind,
-    /// The `T` of its `Reply<T>`, when it is a reply handler.
-    pub(crate) reply: Option<Type>,
-    /// What it takes besides the context and the reply.
-    pub(crate) arguments: Vec<(Ident, Type)>,
-    takes_ctx: bool,
-    output: Type,
-}
-
-/// Who may call a handler, and whether it may write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Command,
-    Query,
-    Internal,
-}
-
-impl Handler {
-    /// Its name at the host.
-    pub(crate) fn name(&self) -> String {
-        names::plain(&self.ident)
-    }
-
-    /// Its `#[cfg]`s.
-    pub(crate) fn cfgs(&self) -> impl Iterator<Item = &Attribute> {
-        self.attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
-    }
-
-    /// Whether it takes a raw body.
-    pub(crate) fn takes_bytes(&self) -> bool {
-        self.reply.is_none()
-            && matches!(self.arguments.as_slice(), [(_, ty)] if schema::is_bytes(ty))
-    }
-
-    /// What it gives back when it succeeds.
-    pub(crate) fn success(&self) -> &Type {
-        schema::success(&self.output)
-    }
-}
 
 /// The block as it is, the table, the client, and the registration.
 pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
@@ -72,10 +25,13 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
         if let Some(attribute) = migrate::attribute(method) {
             steps.extend(Step::read(method, attribute, entity.as_ref(), &mut mistakes));
         } else if matches!(method.vis, Visibility::Public(_)) {
-            handlers.push(handler(method, &mut mistakes));
+            handlers.push(Handler::read(method, &mut mistakes));
+        } else if let Some(internal) = internal(method) {
+            mistakes.add(internal, "only a pub method is a handler: make it `pub`");
         }
     }
     migrate::check(&mut steps, &mut mistakes);
+    check_names(&item, &handlers, &mut mistakes);
     mistakes.finish()?;
     forget_own_attributes(&mut item);
     let Some(entity) = entity else { return Ok(quote!(#item)) };
@@ -110,6 +66,44 @@ fn forget_own_attributes(item: &mut ItemImpl) {
     }
 }
 
+fn internal(method: &ImplItemFn) -> Option<&Attribute> {
+    method.attrs.iter().find(|attribute| attribute.path().is_ident(INTERNAL))
+}
+
+/// Names that are there twice, or that the macro's own functions have.
+fn check_names(item: &ItemImpl, handlers: &[Handler], mistakes: &mut Mistakes) {
+    for (at, handler) in handlers.iter().enumerate() {
+        let name = handler.name();
+        // With two different cfgs they may be one handler for two ways to build.
+        let clashes = |other: &&Handler| {
+            let cfgs =
+                |one: &Handler| one.cfgs().map(|cfg| quote!(#cfg).to_string()).collect::<Vec<_>>();
+            let (own, others) = (cfgs(handler), cfgs(other));
+            other.name() == name && (own == others || own.is_empty() || others.is_empty())
+        };
+        if handlers[..at].iter().any(|other| clashes(&other)) {
+            let text =
+                format!("there is a handler `{name}` already: callers tell them by their names");
+            mistakes.add(&handler.ident, &text);
+        }
+    }
+    let has_replies = handlers.iter().any(|handler| handler.reply.is_some());
+    for item in &item.items {
+        let ident = match item {
+            ImplItem::Fn(method) => &method.sig.ident,
+            ImplItem::Const(constant) => &constant.ident,
+            _ => continue,
+        };
+        let what = match names::plain(ident).as_str() {
+            "at" => "`at` makes the messages to an entity",
+            "timer" => "`timer` makes the timers of an entity",
+            "reply" if has_replies => "`reply` names the reply handlers of an entity",
+            _ => continue,
+        };
+        mistakes.add(ident, &format!("{what}: choose another name"));
+    }
+}
+
 /// The type of the block; none when that is a mistake.
 fn entity_name(item: &ItemImpl, mistakes: &mut Mistakes) -> Option<Ident> {
     if let Some((_, path, _)) = &item.trait_ {
@@ -117,6 +111,8 @@ fn entity_name(item: &ItemImpl, mistakes: &mut Mistakes) -> Option<Ident> {
     }
     if !item.generics.params.is_empty() {
         mistakes.add(&item.generics, "an entity can't be generic");
+    } else if let Some(bounds) = &item.generics.where_clause {
+        mistakes.add(bounds, "an entity can't be generic: there is nothing to bound");
     }
     match &*item.self_ty {
         Type::Path(path) => path.path.get_ident().cloned().or_else(|| {
@@ -128,141 +124,6 @@ fn entity_name(item: &ItemImpl, mistakes: &mut Mistakes) -> Option<Ident> {
             None
         }
     }
-}
-
-/// Takes a method apart; what it finds wrong goes to `mistakes`.
-fn handler(method: &ImplItemFn, mistakes: &mut Mistakes) -> Handler {
-    let signature = &method.sig;
-    if let Some(token) = &signature.asyncness {
-        mistakes.add(token, "a handler is not async: it runs in one transaction and never waits");
-    }
-    if let Some(token) = &signature.unsafety {
-        mistakes.add(token, "a handler can't be unsafe: the host calls it");
-    }
-    for parameter in &signature.generics.params {
-        if !matches!(parameter, GenericParam::Lifetime(_)) {
-            mistakes.add(parameter, "a handler can't be generic: its arguments come from outside");
-        }
-    }
-    if names::plain(&signature.ident).len() > names::NAME_BYTES_MAX {
-        mistakes.add(&signature.ident, "a handler's name has at most 64 bytes");
-    }
-    let is_command = receiver(method, mistakes);
-    let mut inputs: Vec<_> = signature
-        .inputs
-        .iter()
-        .filter_map(|input| match input {
-            FnArg::Typed(typed) => Some(typed),
-            FnArg::Receiver(_) => None,
-        })
-        .collect();
-    let takes_ctx = inputs.first().is_some_and(|first| context(&first.ty).is_some());
-    if takes_ctx {
-        let ctx = inputs.remove(0);
-        if context(&ctx.ty) == Some(true) && is_command == Some(false) {
-            mistakes
-                .add(&ctx.ty, "a query can't send or set timers: take `&QueryCtx`, or `&mut self`");
-        }
-    }
-    let reply = inputs.first().and_then(|first| schema::reply(&first.ty)).cloned();
-    if reply.is_some() {
-        inputs.remove(0);
-    }
-    let is_internal =
-        reply.is_some() || method.attrs.iter().any(|one| one.path().is_ident(INTERNAL));
-    let kind = match is_command {
-        Some(false) => Kind::Query,
-        _ if is_internal => Kind::Internal,
-        _ => Kind::Command,
-    };
-    let arguments = inputs.iter().filter_map(|typed| argument(typed, mistakes)).collect::<Vec<_>>();
-    if arguments.len() > 1
-        && let Some((_, bytes)) = arguments.iter().find(|(_, ty)| schema::is_bytes(ty))
-    {
-        mistakes
-            .add(bytes, "a handler that takes Bytes takes no other argument: they are the body");
-    }
-    let kept = |attribute: &&Attribute| {
-        attribute.path().is_ident("cfg") || attribute.path().is_ident("doc")
-    };
-    Handler {
-        attributes: method.attrs.iter().filter(kept).cloned().collect(),
-        ident: signature.ident.clone(),
-        kind,
-        reply,
-        arguments,
-        takes_ctx,
-        output: match &signature.output {
-            ReturnType::Default => parse_quote!(()),
-            ReturnType::Type(_, ty) => output(ty, mistakes),
-        },
-    }
-}
-
-/// Whether it is a command; none when it takes no `self` or takes it by value.
-fn receiver(method: &ImplItemFn, mistakes: &mut Mistakes) -> Option<bool> {
-    let what = "a handler takes `&mut self` (a command) or `&self` (a query); make a helper private \
-                or pub(crate)";
-    match method.sig.receiver() {
-        Some(receiver) if receiver.reference.is_some() && receiver.colon_token.is_none() => {
-            Some(receiver.mutability.is_some())
-        }
-        Some(receiver) => {
-            mistakes.add(receiver, what);
-            None
-        }
-        None => {
-            mistakes.add(&method.sig.ident, what);
-            None
-        }
-    }
-}
-
-/// `Some(true)` for `&Ctx`, `Some(false)` for `&QueryCtx`, none for what is no context.
-fn context(ty: &Type) -> Option<bool> {
-    let Type::Reference(reference) = ty else { return None };
-    let name = schema::last(&reference.elem)?.ident.to_string();
-    match name.as_str() {
-        "Ctx" => Some(true),
-        "QueryCtx" => Some(false),
-        _ => None,
-    }
-}
-
-fn argument(typed: &syn::PatType, mistakes: &mut Mistakes) -> Option<(Ident, Type)> {
-    match &*typed.ty {
-        Type::Reference(reference) if context(&typed.ty).is_some() => {
-            mistakes.add(reference, "the context comes first, right after self");
-        }
-        Type::Reference(reference) => {
-            mistakes
-                .add(reference, "arguments come from outside: take an owned value, like `String`");
-        }
-        Type::ImplTrait(any) => {
-            mistakes.add(any, "a handler can't be generic: its arguments come from outside");
-        }
-        _ => {}
-    }
-    match &*typed.pat {
-        Pat::Ident(pattern) if pattern.subpat.is_none() && pattern.by_ref.is_none() => {
-            Some((pattern.ident.clone(), (*typed.ty).clone()))
-        }
-        other => {
-            mistakes.add(other, "an argument needs a name: callers give it by that name");
-            None
-        }
-    }
-}
-
-fn output(ty: &Type, mistakes: &mut Mistakes) -> Type {
-    match schema::success(ty) {
-        Type::Reference(reference) => {
-            mistakes.add(reference, "a handler returns an owned value: clone what you lend");
-        }
-        Type::ImplTrait(any) => mistakes.add(any, "name the type that the handler returns"),
-        _ => {}
-    }
-    ty.clone()
 }
 
 /// A handler's row in the table.
@@ -298,7 +159,8 @@ fn row(handler: &Handler) -> TokenStream {
         };
         (read, quote!(#(#slots.take()),*))
     };
-    let encode = if schema::is_bytes(handler.success()) { quote!(bytes) } else { quote!(json) };
+    let encode = if schema::is_bytes(handler.success()) { "bytes" } else { "json" };
+    let encode = Ident::new(encode, crate::at(&handler.output));
     let reply = quote_spanned! {crate::at(&handler.output)=>
         ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
     };
@@ -324,7 +186,7 @@ fn row(handler: &Handler) -> TokenStream {
 fn read_arguments(handler: &Handler) -> Vec<(Ident, Type)> {
     let reply = handler.reply.iter().map(|ty| {
         let reply = quote_spanned!(crate::at(ty)=> ::keystead_sdk::Reply<#ty>);
-        (format_ident!("{}", REPLY), Type::Verbatim(reply))
+        (Ident::new(REPLY, crate::at(ty)), Type::Verbatim(reply))
     });
     reply.chain(handler.arguments.iter().cloned()).collect()
 }
@@ -363,10 +225,6 @@ fn output_schema(handler: &Handler) -> Json {
     Json::text(r#"{"json":"#).then(schema::of(value)).then("}")
 }
 
-/// The attribute of a command that nobody outside may call.
-const INTERNAL: &str = "internal";
-/// The member of its input that a reply handler finds the reply in.
-const REPLY: &str = "reply";
 const BYTES: &str = r#"{"bytes":"application/octet-stream"}"#;
 
 #[cfg(test)]
@@ -419,6 +277,102 @@ mod tests {
         }
     }
 
+    const MISTAKES: &str = "impl Account where Account: Copy {
+        pub fn a(&mut self, order: String, reply: Reply<u64>) {}
+        pub fn b(&self, reply: Reply<u64>) {}
+        pub fn c(&mut self, r: Reply<&str>, reply: String) {}
+        pub fn d(&mut self, one: Reply<u64>, two: Reply<u64>) {}
+        #[internal] pub fn e(&self) {}
+        #[internal(always)] pub fn f(&mut self) {}
+        #[internal] #[internal] pub fn g(&mut self) {}
+        #[internal] fn h(&mut self) {}
+        pub fn i(&mut self, ctx: Ctx) {}
+        pub fn j(&mut self, ctx: &mut Ctx) {}
+        pub fn k(&mut self, ctx: &Ctx, more: &Ctx) {}
+        pub fn l<'a>(&mut self, name: Option<&'a str>) {}
+        pub extern \"C\" fn m(&mut self) where u8: Copy {}
+        pub fn n(&mut self, #[serde(default)] amount: u64) {}
+        pub fn o(&mut self, Wrapped(amount): Wrapped) {}
+        pub fn p(&mut self, run: Box<dyn Fn()>, call: fn(), at: *const u8) {}
+        pub fn q(&self) -> Result<impl Iterator<Item = u8>> {}
+        pub fn r(&mut self, other: Self) -> Vec<Self> {}
+        pub fn _s(&mut self) {}
+        pub fn prüfe(&mut self) {}
+        pub fn at(&mut self) {}
+        fn timer() {}
+        const reply: u8 = 1;
+        pub fn twice(&mut self) {}
+        pub fn twice(&self) {}
+        #[cfg(a)] pub fn t(&mut self) {}
+        #[cfg(a)] pub fn t(&mut self) {}
+        #[cfg(b)] pub fn u(&mut self) {}
+        pub fn u(&mut self) {}
+    }";
+
+    #[test]
+    fn mistakes_with_replies_names_and_types_are_reported_at_once() {
+        let found = mistakes(MISTAKES);
+        let expected = [
+            "nothing to bound",
+            "reply comes first",
+            "a query can't take",
+            "owned",
+            "is called `reply`",
+            "reply comes first",
+            "only a command",
+            "no arguments",
+            "here already",
+            "make it `pub`",
+            "is lent",
+            "is lent",
+            "context comes first",
+            "no lifetimes",
+            "owned",
+            "plain method",
+            "nothing to bound",
+            "no attributes",
+            "needs a name",
+            "`dyn`",
+            "function",
+            "pointer",
+            "name the type",
+            "not a value",
+            "not a value",
+            "starts with a letter",
+            "letters a to z",
+            "`twice` already",
+            "`t` already",
+            "`u` already",
+            "`at` makes",
+            "`timer` makes",
+            "`reply` names",
+        ];
+        for (message, part) in found.iter().zip(expected) {
+            assert!(message.contains(part), "{message:?} should speak of {part:?}: {found:#?}");
+        }
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_mistake_is_taken() {
+        let output = expanded(
+            "impl Account {
+                #[cfg(unix)] pub fn a(&mut self) {}
+                #[cfg(windows)] pub fn a(&mut self) {}
+                pub fn reply(&mut self, mut text: Box<str>, r#type: String) {}
+                #[internal] pub fn b(&mut self, ctx: &Ctx) {}
+            }",
+        )
+        .expect("expands");
+        assert_eq!(
+            output.matches(".internal()").count() + output.matches(". internal ()").count(),
+            1
+        );
+        let output =
+            expanded("impl Account { pub fn a(&mut self, _: Reply<()>, body: Bytes, n: u8) {} }");
+        assert!(output.expect("expands").contains("pub fn a (& self , body : Bytes , n : u8)"));
+    }
+
     #[test]
     fn the_block_must_be_an_entitys_own() {
         assert!(mistakes("impl Clone for Account { }")[0].contains("own methods"));
@@ -447,7 +401,7 @@ mod tests {
         )
         .expect("parses");
         let ImplItem::Fn(method) = &item.items[0] else { panic!("a method") };
-        let handler = handler(method, &mut Mistakes::default());
+        let handler = Handler::read(method, &mut Mistakes::default());
         assert_eq!(
             input_schema(&handler).to_string(),
             concat!(

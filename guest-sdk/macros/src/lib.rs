@@ -7,11 +7,13 @@ mod docs;
 mod entity;
 mod fields;
 mod handlers;
+mod method;
 mod migrate;
 mod names;
 mod schema;
 mod serde;
 mod shape;
+mod values;
 
 use proc_macro::TokenStream;
 

@@ -85,25 +85,25 @@ impl Step {
 
     fn row(&self, entity: &Ident) -> TokenStream {
         let Self { ident, version, old, gives, .. } = self;
-        let ty = old.iter();
-        let step = match (gives, old) {
-            (Gives::Next, _) => {
-                quote!(convert(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome()))
-            }
-            (Gives::Whole, _) => {
-                quote!(replace(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome()))
-            }
-            (Gives::Change, Some(ty)) => {
-                quote!(change(old, |entity: &mut Self, old: #ty| Returned(entity.#ident(old)).outcome()))
-            }
-            (Gives::Change, None) => {
-                quote!(change_in_place(old, |entity: &mut Self| Returned(entity.#ident()).outcome()))
-            }
-        };
         // What does not fit is shown where the older type is written.
         let place = old.as_ref().map_or_else(|| crate::at(ident), crate::at);
-        let step = quote_spanned!(place=> ::keystead_sdk::migration::#step);
-        quote!(::keystead_sdk::Migration::new(#version, |old| #step))
+        let ty = old.iter();
+        let step = match (gives, old) {
+            (Gives::Next, _) => quote_spanned! {place=>
+                convert(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome())
+            },
+            (Gives::Whole, _) => quote_spanned! {place=>
+                replace(old, |old: #(#ty)*| Returned(#entity::#ident(old)).outcome())
+            },
+            (Gives::Change, Some(ty)) => quote_spanned! {place=>
+                change(old, |entity: &mut Self, old: #ty| Returned(entity.#ident(old)).outcome())
+            },
+            (Gives::Change, None) => quote_spanned! {place=>
+                change_in_place(old, |entity: &mut Self| Returned(entity.#ident()).outcome())
+            },
+        };
+        let step = quote_spanned!(place=> |old| ::keystead_sdk::migration::#step);
+        quote!(::keystead_sdk::Migration::new(#version, #step))
     }
 }
 

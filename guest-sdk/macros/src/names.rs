@@ -6,6 +6,15 @@ use syn::ext::IdentExt as _;
 /// Longest type and handler name that the host takes.
 pub(crate) const NAME_BYTES_MAX: usize = 64;
 
+/// What is wrong with a type's or a handler's name at the host; none when nothing is.
+pub(crate) fn unfit(name: &str) -> Option<&'static str> {
+    let starts = name.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    if !starts || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Some("is of the letters a to z, digits and `_`, and starts with a letter");
+    }
+    (name.len() > NAME_BYTES_MAX).then_some("has at most 64 bytes")
+}
+
 /// `BankAccount` is `bank_account`, `HTTPGate` is `http_gate`.
 pub(crate) fn snake_case(ident: &Ident) -> String {
     let name = plain(ident);
@@ -36,6 +45,16 @@ pub(crate) fn plain(ident: &Ident) -> String {
 mod tests {
     use super::*;
     use proc_macro2::Span;
+
+    #[test]
+    fn names_are_those_that_the_host_takes() {
+        for name in ["a", "Order2_ship", &"x".repeat(NAME_BYTES_MAX)] {
+            assert_eq!(unfit(name), None, "{name}");
+        }
+        for name in ["", "_a", "2a", "prüfen", "a-b", &"x".repeat(NAME_BYTES_MAX + 1)] {
+            assert!(unfit(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn type_names_become_snake_case() {
