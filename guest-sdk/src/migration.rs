@@ -42,6 +42,41 @@ pub(crate) const OUTDATED: &str = "state_outdated";
 ///
 /// Give `V1` serde's `#[serde(default)]`: what was never changed may never have been stored, as with a field
 /// that was added later, or an entity that has entries in its maps and plain fields at their defaults.
+///
+/// ```
+/// use keystead_sdk::prelude::*;
+///
+/// # mod before {
+/// # use keystead_sdk::prelude::*;
+/// # #[entity] pub struct Account { euros: u64 }
+/// # #[handlers] impl Account { pub fn deposit(&mut self, euros: u64) { self.euros += euros; } }
+/// # }
+/// /// The plain fields of version 1.
+/// #[derive(Default, serde::Deserialize)]
+/// #[serde(default)]
+/// struct V1 { euros: u64 }
+///
+/// #[entity(version = 2)]
+/// pub struct Account { cents: u64, changes: List<String> }
+///
+/// #[handlers]
+/// impl Account {
+///     #[migrate(from = 1)]
+///     fn to_cents(&mut self, old: V1) {
+///         self.cents = old.euros * 100;
+///         self.changes.push(&"counted in cents from now on".to_owned());
+///     }
+///
+///     pub fn cents(&self) -> u64 { self.cents }
+/// }
+///
+/// use keystead_sdk::testing::{World, json};
+///
+/// let mut world = World::new().with::<before::Account>();
+/// world.call_typed(before::Account::at("ann").deposit(3)).unwrap();
+/// world.deploy::<Account>();
+/// assert_eq!(world.read::<u64>("account", "ann", "cents", json!({})).unwrap(), 300);
+/// ```
 pub struct Migration<E> {
     from: u32,
     step: fn(&[u8]) -> Result<Vec<u8>>,
