@@ -5,13 +5,15 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 needs() {
-  "$@" >/dev/null 2>&1 || { echo "tests/languages.sh: '$*' does not run; $reason" >&2; exit 1; }
+  local what=$1
+  shift
+  "$@" >/dev/null 2>&1 || { echo "tests/languages.sh: $what" >&2; exit 1; }
 }
-reason='examples/counter-js needs Node.js 20 or newer with npm'
-needs node --eval 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'
-needs npm --version
-reason='examples/counter-py needs Python 3.9 or newer with venv and pip'
-needs python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))'
+javascript='examples/counter-js needs Node.js 20 or newer with npm'
+needs "$javascript" node --eval 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'
+needs "$javascript" npm --version
+needs 'examples/counter-py needs Python 3.9 or newer with venv and pip' \
+  python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 9))'
 
 # Each step is named with its time, in seconds.
 step() {

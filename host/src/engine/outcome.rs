@@ -31,8 +31,8 @@ pub(super) fn trap(error: &Error, call: &Call<'_>, panic: Option<String>) -> Tra
             wasmtime::Trap::UnreachableCodeReached => match panic {
                 Some(message) => Trap::Panic(message),
                 None => Trap::Other(
-                    "the guest ended itself (wasm `unreachable`) without a reason; \
-                     an abort or a failed allocation does that"
+                    "the guest ended itself (wasm `unreachable`) without a reason; an \
+                     abort or a failed allocation does that. What it wrote before is in the app's log"
                         .into(),
                 ),
             },
