@@ -196,6 +196,27 @@ async fn ask_until(done: Arc<AtomicBool>, client: Client, number: u64) -> Vec<(u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_is_bounded_before_it_is_asked() {
+    let host = with_attempts(2).await;
+    let client = host.client();
+    let large = |n: u64, context_bytes: u64| {
+        let input = json!({"shop": "s", "n": n, "context_bytes": context_bytes});
+        client.call("app/desk/d", "ask_large", input)
+    };
+    large(1, 65_000).ok().await;
+    assert_eq!(host.quiet().await.dead, 0, "{:?}", host.dead_letters().await);
+    assert_eq!(heard(&client, "d").await, [(1, "1048576 bytes and 65000".to_owned())]);
+    let refused = large(2, 65_536).answer().await.expect_problem(500, "handler_trapped");
+    let says = "continuation context bytes is over its limit of 65536";
+    assert!(refused.text().contains(says), "{refused:?}");
+    let wait_ms = 401_u64 * 24 * 3_600 * 1_000;
+    let late = client.call("app/desk/d", "open", json!({"n": 3, "wait_ms": wait_ms}));
+    let refused = late.answer().await.expect_problem(500, "handler_trapped");
+    assert!(refused.text().contains("days until a callback expires"), "{refused:?}");
+    assert_eq!(host.quiet().await.scheduled, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn internal_handlers_are_for_entities_only() {
     let host = Host::with(Guest::Desk, "app").await;
     let client = host.client();
