@@ -222,7 +222,10 @@ mod tests {
         check(&option(&int), &json!({"type": ["integer", "null"], "minimum": 0}), false);
         check(&json!({"type": "null"}), &json!({"type": ["integer", "null"], "minimum": 0}), true);
         let tagged = |names: &[&str]| {
-            let variant = |name: &&str| json!({"type": "object", "properties": {"kind": {"const": name}}, "required": ["kind"]});
+            let variant = |name: &&str| {
+                let properties = json!({"kind": {"const": name}});
+                json!({"type": "object", "properties": properties, "required": ["kind"]})
+            };
             json!({"oneOf": names.iter().map(variant).collect::<Vec<_>>()})
         };
         check(&tagged(&["a", "b"]), &tagged(&["b", "c", "a"]), true);
