@@ -97,7 +97,9 @@ async fn a_patient_ask_is_told_when_an_operator_has_settled_it() {
         ids.push(id.as_str().expect("an id").to_owned());
     }
     assert_eq!(host.quiet().await.dead, 2);
+    // What was seen of them may not have been durable yet: then they are parked again.
     host.crash().await;
+    assert_eq!(host.quiet().await.dead, 2);
     assert_eq!(heard(&client, "d").await, [], "told before it has ended");
     dead(&client, &ids[0], true).ok().await;
     assert_eq!(host.quiet().await.dead, 2, "parked again");
@@ -120,6 +122,7 @@ async fn a_reply_that_fails_is_a_dead_letter_of_its_own() {
     client.call("app/desk/d", "ask", ask(1, "ok", false)).ok().await;
     assert_eq!(host.quiet().await.dead, 1);
     host.crash().await;
+    assert_eq!(host.quiet().await.dead, 1);
     let letter = host.dead_letters().await.remove(0);
     assert_eq!((&letter["handler"], &letter["answered"]), (&json!("told"), &json!(false)));
     assert_eq!(letter["sender"], "app/shop/s", "{letter}");
@@ -193,6 +196,27 @@ async fn ask_until(done: Arc<AtomicBool>, client: Client, number: u64) -> Vec<(u
         }
     }
     asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_is_bounded_before_it_is_asked() {
+    let host = with_attempts(2).await;
+    let client = host.client();
+    let large = |n: u64, context_bytes: u64| {
+        let input = json!({"shop": "s", "n": n, "context_bytes": context_bytes});
+        client.call("app/desk/d", "ask_large", input)
+    };
+    large(1, 65_000).ok().await;
+    assert_eq!(host.quiet().await.dead, 0, "{:?}", host.dead_letters().await);
+    assert_eq!(heard(&client, "d").await, [(1, "1048576 bytes and 65000".to_owned())]);
+    let refused = large(2, 65_536).answer().await.expect_problem(500, "handler_trapped");
+    let says = "continuation context bytes is over its limit of 65536";
+    assert!(refused.text().contains(says), "{refused:?}");
+    let wait_ms = 401_u64 * 24 * 3_600 * 1_000;
+    let late = client.call("app/desk/d", "open", json!({"n": 3, "wait_ms": wait_ms}));
+    let refused = late.answer().await.expect_problem(500, "handler_trapped");
+    assert!(refused.text().contains("days until a callback expires"), "{refused:?}");
+    assert_eq!(host.quiet().await.scheduled, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

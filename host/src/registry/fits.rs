@@ -1,5 +1,5 @@
-//! Whether everything that one JSON Schema lets through fits another: what was stored under the old one must be
-//! read under the new one. Knows the vocabulary that SDKs emit; of anything else only that equals are equal, so a
+//! Whether everything that one JSON Schema lets through can be read under another: what was stored, or what callers
+//! send. Knows the vocabulary that SDKs emit; of anything else only that equals are equal, so a
 //! doubt counts as no.
 
 use serde_json::Value;
@@ -92,7 +92,8 @@ impl<'s> Roots<'s> {
                 let had = texts(old.get("required"));
                 texts(Some(rule)).iter().all(|name| had.contains(name))
             }
-            "anyOf" => {
+            // A value that two alternatives of `oneOf` would read is read all the same.
+            "anyOf" | "oneOf" => {
                 let choices = rule.as_array();
                 choices.is_some_and(|all| all.iter().any(|new| self.fits(old, new, depth)))
             }
@@ -220,7 +221,15 @@ mod tests {
         check(&option(&int), &option(&text), false);
         check(&option(&int), &json!({"type": ["integer", "null"], "minimum": 0}), false);
         check(&json!({"type": "null"}), &json!({"type": ["integer", "null"], "minimum": 0}), true);
-        check(&int, &json!({"oneOf": [int, text]}), false);
+        let tagged = |names: &[&str]| {
+            let variant = |name: &&str| {
+                let properties = json!({"kind": {"const": name}});
+                json!({"type": "object", "properties": properties, "required": ["kind"]})
+            };
+            json!({"oneOf": names.iter().map(variant).collect::<Vec<_>>()})
+        };
+        check(&tagged(&["a", "b"]), &tagged(&["b", "c", "a"]), true);
+        check(&tagged(&["a", "b"]), &tagged(&["a"]), false);
     }
 
     #[test]

@@ -38,6 +38,12 @@ impl Shop {
         Bytes(vec![0, 255])
     }
 
+    /// The largest result that there may be.
+    #[internal]
+    pub fn peek_large(&mut self) -> Bytes {
+        Bytes(vec![255; 1 << 20])
+    }
+
     /// How often it worked.
     pub fn worked(&self) -> u64 {
         self.worked
@@ -78,6 +84,12 @@ impl Desk {
         Shop::at(shop).peek().call_then(ctx, Desk::reply().shown(n));
     }
 
+    /// Asks for the largest result that there may be, and takes this much along to its end.
+    pub fn ask_large(&mut self, ctx: &Ctx, shop: String, n: u64, context_bytes: u64) {
+        let luggage = "l".repeat(context_bytes as usize);
+        Shop::at(shop).peek_large().call_then(ctx, Desk::reply().arrived(n, luggage));
+    }
+
     /// Takes back what was asked and is not due yet.
     pub fn regret(&mut self, ctx: &Ctx, id: MessageId) -> bool {
         ctx.cancel(&id)
@@ -111,6 +123,12 @@ impl Desk {
     pub fn shown(&mut self, reply: Reply<Bytes>, n: u64) {
         let bytes = reply.result().map(|bytes| bytes.0.len() as u64);
         self.heard.push(&(n, bytes.map_or_else(|no| no.code, |len| format!("{len} bytes"))));
+    }
+
+    /// Writes down how much arrived.
+    pub fn arrived(&mut self, reply: Reply<Bytes>, n: u64, luggage: String) {
+        let bytes = reply.result().map_or(0, |bytes| bytes.0.len());
+        self.heard.push(&(n, format!("{bytes} bytes and {}", luggage.len())));
     }
 
     /// All that it heard, in order.
