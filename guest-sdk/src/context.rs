@@ -5,10 +5,13 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timestamp, host};
+use crate::continuation::{CallbackToken, Then};
+use crate::host::Due;
+use crate::{Timestamp, host, time};
 
 /// The context of a command: all of [`QueryCtx`], and the right to send and to set timers.
 ///
@@ -34,6 +37,53 @@ impl Ctx {
     /// Cancels a delayed message that this entity sent; false when it is due already, or unknown.
     pub fn cancel(&self, message: &MessageId) -> bool {
         host::cancel(message.as_str())
+    }
+
+    /// Makes a token that the world outside resolves or rejects, once, by
+    /// `POST /v1/callbacks/{token}/resolve` or `…/reject`: `then`, a reply handler of this entity, is called with
+    /// the value or the rejection; or, after `expires` (at most 400 days), with [`Reply::Failed`](crate::Reply)
+    /// and the code `expired`, whichever is first. Whoever has the token may use it: hand it to nobody else.
+    ///
+    /// ```
+    /// use keystead_sdk::prelude::*;
+    ///
+    /// #[entity]
+    /// pub struct Expense { approved_by: Option<String>, closed: bool }
+    ///
+    /// #[handlers]
+    /// impl Expense {
+    ///     pub fn submit(&mut self, ctx: &Ctx) -> CallbackToken {
+    ///         ctx.callback(Expense::reply().decided(), Duration::from_secs(7 * 86_400))
+    ///     }
+    ///
+    ///     pub fn decided(&mut self, reply: Reply<String>) {
+    ///         self.approved_by = reply.ok();
+    ///         self.closed = true;
+    ///     }
+    ///
+    ///     pub fn approved_by(&self) -> Option<String> { self.approved_by.clone() }
+    /// }
+    ///
+    /// use keystead_sdk::testing::{World, json};
+    ///
+    /// let mut world = World::new().with::<Expense>();
+    /// let token = world.call_typed(Expense::at("e1").submit()).unwrap();
+    /// world.resolve(&token, "ann").unwrap();
+    /// world.settle();
+    /// let by: Option<String> = world.read("expense", "e1", "approved_by", json!({})).unwrap();
+    /// assert_eq!(by.as_deref(), Some("ann"));
+    /// ```
+    ///
+    /// # Panics
+    /// When `then` belongs to another entity type.
+    pub fn callback<R>(&self, then: Then<R>, expires: Duration) -> CallbackToken {
+        let then = then.of(&self.entity().kind, false);
+        CallbackToken::new(host::callback_create(&then, Due::InMs(time::millis(expires))))
+    }
+
+    /// Withdraws a token of this entity that nobody has used; false when it is too late or unknown.
+    pub fn cancel_callback(&self, token: &CallbackToken) -> bool {
+        host::callback_cancel(token.as_str())
     }
 
     /// Cancels the timer `name` of this entity; false when there is none.

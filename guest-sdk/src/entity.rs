@@ -2,11 +2,12 @@
 //! `#[entity]` and `#[handlers]` implement the two traits. Invariant: plain state is written only after a
 //! command that succeeded, and only when it changed.
 
-use crate::context::{Ctx, QueryCtx};
-use crate::{Error, Result, host};
+use std::marker::PhantomData;
 
-/// The state key of the plain fields.
-const PLAIN_KEY: &[u8] = b"self";
+use crate::context::{Ctx, QueryCtx};
+use crate::migration::{self, MIGRATE, Migration};
+use crate::schema::{self, Piece, Shape};
+use crate::{Error, Result};
 
 /// A struct that is an entity type's state; implemented by `#[entity]`.
 pub trait Entity: Sized + 'static {
@@ -14,6 +15,11 @@ pub trait Entity: Sized + 'static {
     const TYPE: &'static str;
     /// Whether it has plain fields.
     const PLAIN: bool;
+    /// The version of the state's shape: `#[entity(version = 2)]`.
+    const VERSION: u32 = 1;
+    /// Its fields as the describe document has them.
+    #[doc(hidden)]
+    const FIELDS: Shape = &[Piece::Text("{}")];
 
     /// The entity whose plain fields are this JSON object; a field that is missing has its default.
     #[doc(hidden)]
@@ -28,14 +34,19 @@ pub trait Entity: Sized + 'static {
 pub trait Handlers: Entity {
     /// All of them, in the order of the source.
     const HANDLERS: &'static [Handler<Self>];
+    /// The steps from older versions of its state, in any order.
+    const MIGRATIONS: &'static [Migration<Self>] = &[];
 }
 
 /// One handler: its name, what it takes and gives, and how to run it.
 #[derive(Debug, Clone, Copy)]
 pub struct Handler<E> {
     name: &'static str,
-    input: &'static str,
-    output: &'static str,
+    is_internal: bool,
+    /// The doc comment's text as JSON; empty when there is none.
+    about: &'static str,
+    input: Shape,
+    output: Shape,
     run: Run<E>,
 }
 
@@ -51,26 +62,64 @@ type Command<E> = fn(&mut E, &Ctx, &[u8]) -> Result<Vec<u8>>;
 type Query<E> = fn(&E, &QueryCtx, &[u8]) -> Result<Vec<u8>>;
 
 impl<E> Handler<E> {
-    /// A `&mut self` method; `input` and `output` are the JSON of its bodies in the describe document.
+    /// A `&mut self` method; `input` and `output` are its bodies in the describe document: `{"json": SCHEMA}` or
+    /// `{"bytes": CONTENT_TYPE}`.
     #[must_use]
-    pub const fn command(
-        name: &'static str,
-        input: &'static str,
-        output: &'static str,
-        run: Command<E>,
-    ) -> Self {
-        Self { name, input, output, run: Run::Command(run) }
+    pub const fn command(name: &'static str, input: Shape, output: Shape, run: Command<E>) -> Self {
+        Self { name, is_internal: false, about: "", input, output, run: Run::Command(run) }
     }
 
     /// A `&self` method.
     #[must_use]
-    pub const fn query(
-        name: &'static str,
-        input: &'static str,
-        output: &'static str,
-        run: Query<E>,
-    ) -> Self {
-        Self { name, input, output, run: Run::Query(run) }
+    pub const fn query(name: &'static str, input: Shape, output: Shape, run: Query<E>) -> Self {
+        Self { name, is_internal: false, about: "", input, output, run: Run::Query(run) }
+    }
+
+    /// The same command for entities of the app, timers and replies only: nobody outside can call it.
+    #[must_use]
+    pub const fn internal(mut self) -> Self {
+        self.is_internal = true;
+        self
+    }
+
+    /// The same with the text of its doc comment, a JSON string.
+    #[must_use]
+    pub const fn about(mut self, json: &'static str) -> Self {
+        self.about = json;
+        self
+    }
+
+    /// Who may call it, and whether it may write.
+    #[must_use]
+    pub const fn kind(&self) -> HandlerKind {
+        match self.run {
+            Run::Query(_) => HandlerKind::Query,
+            Run::Command(_) if self.is_internal => HandlerKind::Internal,
+            Run::Command(_) => HandlerKind::Command,
+        }
+    }
+}
+
+/// Who may call a handler, and whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlerKind {
+    /// Writes; for everybody.
+    Command,
+    /// Only reads; for the world outside.
+    Query,
+    /// Writes; for entities of the app, timers and replies.
+    Internal,
+}
+
+impl HandlerKind {
+    /// As the describe document has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Query => "query",
+            Self::Internal => "internal",
+        }
     }
 }
 
@@ -80,14 +129,21 @@ pub struct EntityType {
     name: &'static str,
     describe: fn(&mut String),
     handle: fn(&str, &[u8]) -> Result<Vec<u8>>,
-    is_query: fn(&str) -> bool,
+    kind_of: fn(&str) -> Option<HandlerKind>,
+    gives_bytes: fn(&str) -> bool,
 }
 
 impl EntityType {
     /// The type `E`.
     #[must_use]
     pub const fn of<E: Handlers>() -> Self {
-        Self { name: E::TYPE, describe: write_type::<E>, handle: run::<E>, is_query: is_query::<E> }
+        Self {
+            name: E::TYPE,
+            describe: write_type::<E>,
+            handle: run::<E>,
+            kind_of: kind_of::<E>,
+            gives_bytes: gives_bytes::<E>,
+        }
     }
 
     /// Its name.
@@ -96,10 +152,16 @@ impl EntityType {
         self.name
     }
 
-    /// Whether its handler `name` is a query.
+    /// The kind of its handler `name`; none when it has no such handler.
     #[must_use]
-    pub fn is_query(&self, name: &str) -> bool {
-        (self.is_query)(name)
+    pub fn kind_of(&self, name: &str) -> Option<HandlerKind> {
+        (self.kind_of)(name)
+    }
+
+    /// Whether its handler `name` answers with bytes that are not JSON.
+    #[must_use]
+    pub fn gives_bytes(&self, name: &str) -> bool {
+        (self.gives_bytes)(name)
     }
 
     /// Runs its handler `name` on the entity that the host is calling.
@@ -127,56 +189,81 @@ pub fn describe(types: &[EntityType]) -> String {
     out
 }
 
+/// The handlers that the SDK adds to a type. Their names have a `-`, as no author's has.
+struct Own<E>(PhantomData<E>);
+
+impl<E: Handlers> Own<E> {
+    const HANDLERS: &'static [Handler<E>] =
+        if E::MIGRATIONS.is_empty() { &[] } else { &[Self::MIGRATE] };
+
+    /// A command like any other, whose state is brought to the code's version before it runs.
+    const MIGRATE: Handler<E> =
+        Handler::command(MIGRATE, NO_ARGUMENTS, NOTHING, |_, _, _| Ok(b"null".to_vec())).internal();
+}
+
+const NO_ARGUMENTS: Shape = &[Piece::Text(
+    r#"{"json":{"type":"object","properties":{},"required":[],"additionalProperties":false}}"#,
+)];
+const NOTHING: Shape = &[Piece::Text(r#"{"json":{"type":"null"}}"#)];
+
+fn handlers<E: Handlers>() -> impl Iterator<Item = &'static Handler<E>> {
+    E::HANDLERS.iter().chain(Own::<E>::HANDLERS)
+}
+
 fn run<E: Handlers>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
-    let Some(handler) = E::HANDLERS.iter().find(|handler| handler.name == name) else {
+    let Some(handler) = handlers::<E>().find(|handler| handler.name == name) else {
         let text = format!("{} has no handler `{name}`", E::TYPE);
         return Err(Error::rejected(text).with_code("unknown_handler"));
     };
-    let stored = if E::PLAIN { host::get(PLAIN_KEY) } else { None };
-    let mut entity =
-        E::load(stored.as_deref().unwrap_or(b"{}")).map_err(|error| unfit::<E>(&error))?;
     match handler.run {
-        Run::Query(query) => query(&entity, &QueryCtx::new(), input),
+        Run::Query(query) => query(&migration::load(true)?.entity, &QueryCtx::new(), input),
         Run::Command(command) => {
-            let before = match stored {
-                None if E::PLAIN => Some(entity.plain().map_err(|error| unfit::<E>(&error))?),
-                stored => stored,
-            };
-            let reply = command(&mut entity, &Ctx::new(), input)?;
-            if E::PLAIN {
-                let after = entity.plain().map_err(|error| unfit::<E>(&error))?;
-                if before.as_ref() != Some(&after) {
-                    host::set(PLAIN_KEY, &after);
-                }
-            }
+            let mut loaded = migration::load(false)?;
+            let reply = command(&mut loaded.entity, &Ctx::new(), input)?;
+            loaded.store()?;
             Ok(reply)
         }
     }
 }
 
-/// State that does not decode or encode: worth another attempt, because another version of the app may.
-fn unfit<E: Entity>(error: &serde_json::Error) -> Error {
-    let text = format!("the plain fields of {} do not fit what is stored: {error}", E::TYPE);
-    Error::retryable(text).with_code("state_mismatch")
+fn kind_of<E: Handlers>(name: &str) -> Option<HandlerKind> {
+    handlers::<E>().find(|handler| handler.name == name).map(Handler::kind)
 }
 
-fn is_query<E: Handlers>(name: &str) -> bool {
+fn gives_bytes<E: Handlers>(name: &str) -> bool {
     let handler = E::HANDLERS.iter().find(|handler| handler.name == name);
-    handler.is_some_and(|handler| matches!(handler.run, Run::Query(_)))
+    let output = handler.and_then(|handler| handler.output.first());
+    matches!(output, Some(Piece::Text(text)) if text.starts_with(r#"{"bytes""#))
 }
 
 fn write_type<E: Handlers>(out: &mut String) {
-    out.push_str(&format!(r#"{{"type":"{}","handlers":["#, E::TYPE));
-    for (position, handler) in E::HANDLERS.iter().enumerate() {
-        let comma = if position > 0 { "," } else { "" };
-        let kind = match handler.run {
-            Run::Command(_) => "command",
-            Run::Query(_) => "query",
-        };
-        let Handler { name, input, output, .. } = handler;
-        out.push_str(&format!(
-            r#"{comma}{{"name":"{name}","kind":"{kind}","input":{input},"output":{output}}}"#
-        ));
+    let (version, oldest) = (E::VERSION, const { migration::oldest::<E>() });
+    out.push_str(&format!(r#"{{"type":"{}","state":{{"version":{version},"#, E::TYPE));
+    if oldest < version {
+        out.push_str(&format!(r#""migrates_from":{oldest},"#));
+    }
+    out.push_str(r#""fields":"#);
+    schema::write(E::FIELDS, out);
+    out.push_str("},");
+    if oldest < version {
+        out.push_str(&format!(r#""migrate":"{MIGRATE}","#));
+    }
+    out.push_str(r#""handlers":["#);
+    for (position, handler) in handlers::<E>().enumerate() {
+        let Handler { name, about, input, output, .. } = handler;
+        out.push_str(if position > 0 { "," } else { "" });
+        for part in [r#"{"name":""#, name, r#"","kind":""#, handler.kind().as_str(), "\""] {
+            out.push_str(part);
+        }
+        if !about.is_empty() {
+            out.push_str(r#","about":"#);
+            out.push_str(about);
+        }
+        out.push_str(r#","input":"#);
+        schema::write(input, out);
+        out.push_str(r#","output":"#);
+        schema::write(output, out);
+        out.push('}');
     }
     out.push_str("]}");
 }

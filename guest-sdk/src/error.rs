@@ -77,6 +77,12 @@ impl Error {
         Self::new("invalid_input", message, false)
     }
 
+    /// The same, worth another attempt.
+    pub(crate) fn into_retryable(mut self) -> Self {
+        self.0.retryable = true;
+        self
+    }
+
     fn new(code: &'static str, message: String, retryable: bool) -> Self {
         Self(Box::new(Parts { code: Cow::Borrowed(code), message, details: None, retryable }))
     }

@@ -38,6 +38,15 @@ pub fn read(input: &[u8], slots: &mut [&mut dyn Slot]) -> Result<()> {
     Ok(())
 }
 
+/// The same for a reply handler. A reply comes once, so one that doesn't fit is no rejection, which nobody
+/// would see, but becomes a dead letter that another version of the app may read.
+///
+/// # Errors
+/// A failure worth another attempt, with the code `invalid_input`, that names the argument.
+pub fn read_reply(input: &[u8], slots: &mut [&mut dyn Slot]) -> Result<()> {
+    read(input, slots).map_err(Error::into_retryable)
+}
+
 /// The JSON object of these arguments.
 ///
 /// # Panics

@@ -49,16 +49,32 @@
 //!   message is tried again with growing pauses and, in the end, parked as a dead letter; the caller of a
 //!   call is told.
 //!
+//! # Replies
+//! A transaction never waits for another entity. [`Message::call_then`] sends a message and names a reply
+//! handler, a method whose first argument after the context is a [`Reply`]: it is called when the message
+//! has ended, done or not, with what the call hands it as context. `#[internal]` on a `&mut self` method makes
+//! a command for entities of the app and timers only: nobody outside can call it. A reply handler also hears
+//! of a [callback](Ctx::callback), a token that the world outside resolves or rejects by HTTP.
+//!
 //! # State
 //! Plain fields are loaded before a call and written back after it, as one JSON value, when they changed.
 //! A field that is missing in what is stored gets its `Default`, so fields can be added at any time.
 //! [`Map`](state::Map), [`List`](state::List) and [`Value`](state::Value) fields are read and written
 //! piece by piece, when the handler touches them: use them for what grows.
 //!
+//! A field's name is where it is stored; `#[serde(rename = "old")]` on a plain field and
+//! `#[state(rename = "old")]` on another one keep that name when the field's changes. For all other changes
+//! the state has a version, `#[entity(version = 2)]`, and steps that lead to it, [`Migration`]s: an entity
+//! migrates by itself in the transaction of the next command that it gets, or before the next query.
+//!
 //! # Building
 //! The crate is a `cdylib` (and `rlib`, so that its tests can use it) for `wasm32-unknown-unknown`;
 //! `keystead build` makes the component. There is nothing else to export: `#[handlers]` registers the
 //! type. A type that lives in another crate is registered with [`register!`].
+
+// The macros' output names this crate, and its own tests use them.
+#[cfg(test)]
+extern crate self as keystead_sdk;
 
 #[cfg(target_arch = "wasm32")]
 mod alloc;
@@ -66,6 +82,7 @@ mod alloc;
 mod bindings;
 mod bytes;
 mod context;
+mod continuation;
 mod entity;
 mod error;
 #[cfg(target_arch = "wasm32")]
@@ -76,10 +93,13 @@ mod host;
 pub mod input;
 pub mod log;
 mod message;
+#[doc(hidden)]
+pub mod migration;
 #[cfg(any(target_arch = "wasm32", test))]
 mod panic;
 #[doc(hidden)]
 pub mod reply;
+pub mod schema;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -87,18 +107,21 @@ mod time;
 
 pub use bytes::Bytes;
 pub use context::{Ctx, EntityRef, MessageId, PendingTimer, QueryCtx};
-pub use entity::{Entity, EntityType, Handler, Handlers, describe};
+pub use continuation::{CallbackToken, Failure, FailureKind, Reply, Then};
+pub use entity::{Entity, EntityType, Handler, HandlerKind, Handlers, describe};
 pub use error::{Error, HandlerError, Result};
-pub use keystead_sdk_macros::{entity, handlers};
+pub use keystead_sdk_macros::{Schema, entity, handlers};
 pub use message::{AtKey, AtTimer, Message, Target, Timer};
+pub use migration::Migration;
+pub use schema::Schema;
 pub use time::Timestamp;
 
 /// What a handler's file needs: `use keystead_sdk::prelude::*;`.
 pub mod prelude {
     pub use crate::state::{List, Map, Value};
     pub use crate::{
-        Bytes, Ctx, EntityRef, Error, MessageId, QueryCtx, Result, Timestamp, debug, ensure,
-        entity, error, handlers, info, reject, warn,
+        Bytes, CallbackToken, Ctx, EntityRef, Error, MessageId, QueryCtx, Reply, Result, Schema,
+        Timestamp, debug, ensure, entity, error, handlers, info, reject, warn,
     };
     pub use std::time::Duration;
 }

@@ -50,6 +50,8 @@ pub const LOG_LINES_KEPT: usize = 10_000;
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
+/// Versions of one type's state whose fields an app's record lists.
+pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.
 pub const APP_VERSIONS_KEPT: usize = 100;
 
@@ -178,6 +180,9 @@ pub const DRIVER_SPINS: usize = 200;
 pub const INBOX_DRAIN_MAX: usize = 512;
 /// Bytes of the outcomes of calls without a key that are kept in memory.
 pub const RECENT_OUTCOME_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How often a query runs again that found state of an older version: once after the entity was brought up to
+/// date, and once before when that happened while it ran.
+pub const OUTDATED_RETRIES_MAX: u8 = 2;
 /// Pause before a partition whose storage failed is reopened.
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.

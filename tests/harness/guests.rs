@@ -15,6 +15,12 @@ pub(crate) enum Guest {
     Hostile,
     /// `tests/guests/ledger`: entity `account`, which logs each transfer by its id.
     Ledger,
+    /// `tests/guests/desk`: entity `desk`, which asks `shop`s and hands out tokens, and logs what it hears.
+    Desk,
+    /// `tests/guests/purse1`: entity `purse`, state version 1.
+    FirstPurse,
+    /// `tests/guests/purse2`: the same, state version 2.
+    SecondPurse,
     /// `examples/bank`.
     Bank,
 }
@@ -25,6 +31,9 @@ impl Guest {
         root.join(match self {
             Self::Hostile => "tests/guests/hostile",
             Self::Ledger => "tests/guests/ledger",
+            Self::Desk => "tests/guests/desk",
+            Self::FirstPurse => "tests/guests/purse1",
+            Self::SecondPurse => "tests/guests/purse2",
             Self::Bank => "examples/bank",
         })
     }
@@ -33,10 +42,16 @@ impl Guest {
     pub(crate) async fn component(self) -> Bytes {
         static HOSTILE: OnceCell<Bytes> = OnceCell::const_new();
         static LEDGER: OnceCell<Bytes> = OnceCell::const_new();
+        static DESK: OnceCell<Bytes> = OnceCell::const_new();
+        static FIRST_PURSE: OnceCell<Bytes> = OnceCell::const_new();
+        static SECOND_PURSE: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
         let cell = match self {
             Self::Hostile => &HOSTILE,
             Self::Ledger => &LEDGER,
+            Self::Desk => &DESK,
+            Self::FirstPurse => &FIRST_PURSE,
+            Self::SecondPurse => &SECOND_PURSE,
             Self::Bank => &BANK,
         };
         cell.get_or_init(|| build(self.folder())).await.clone()

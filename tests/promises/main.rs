@@ -6,11 +6,14 @@ mod harness;
 
 mod atomic;
 mod bounded;
+mod callbacks;
 mod crash;
 mod durable;
 mod exactly_once;
 mod isolated;
 mod nothing_lost;
 mod order;
+mod replies;
 mod serial;
 mod timers;
+mod versions;

@@ -7,17 +7,30 @@ use syn::{
     Visibility, parse_quote, parse2,
 };
 
-use crate::{Mistakes, client, names, schema};
+use crate::migrate::{self, Step};
+use crate::schema::Json;
+use crate::{Mistakes, client, docs, names, schema};
 
 /// A method that is a handler, taken apart.
 pub(crate) struct Handler {
     /// `#[cfg]`s and doc comments.
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) ident: Ident,
-    pub(crate) is_command: bool,
+    pub(crate) kind: Kind,
+    /// The `T` of its `Reply<T>`, when it is a reply handler.
+    pub(crate) reply: Option<Type>,
+    /// What it takes besides the context and the reply.
     pub(crate) arguments: Vec<(Ident, Type)>,
     takes_ctx: bool,
     output: Type,
+}
+
+/// Who may call a handler, and whether it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Command,
+    Query,
+    Internal,
 }
 
 impl Handler {
@@ -33,7 +46,13 @@ impl Handler {
 
     /// Whether it takes a raw body.
     pub(crate) fn takes_bytes(&self) -> bool {
-        matches!(self.arguments.as_slice(), [(_, ty)] if schema::is_bytes(ty))
+        self.reply.is_none()
+            && matches!(self.arguments.as_slice(), [(_, ty)] if schema::is_bytes(ty))
+    }
+
+    /// What it gives back when it succeeds.
+    pub(crate) fn success(&self) -> &Type {
+        schema::success(&self.output)
     }
 }
 
@@ -43,37 +62,52 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
     if !arguments.is_empty() {
         mistakes.add(arguments, "#[handlers] takes no arguments");
     }
-    let item: ItemImpl = parse2(item).map_err(|error| {
+    let mut item: ItemImpl = parse2(item).map_err(|error| {
         syn::Error::new(error.span(), "#[handlers] goes on an impl block: `impl Account { … }`")
     })?;
     let entity = entity_name(&item, &mut mistakes);
-    let handlers: Vec<_> = item
-        .items
-        .iter()
-        .filter_map(|item| match item {
-            ImplItem::Fn(method) if matches!(method.vis, Visibility::Public(_)) => {
-                Some(handler(method, &mut mistakes))
-            }
-            _ => None,
-        })
-        .collect();
+    let (mut handlers, mut steps) = (Vec::new(), Vec::new());
+    for item in &item.items {
+        let ImplItem::Fn(method) = item else { continue };
+        if let Some(attribute) = migrate::attribute(method) {
+            steps.extend(Step::read(method, attribute, entity.as_ref(), &mut mistakes));
+        } else if matches!(method.vis, Visibility::Public(_)) {
+            handlers.push(handler(method, &mut mistakes));
+        }
+    }
+    migrate::check(&mut steps, &mut mistakes);
     mistakes.finish()?;
+    forget_own_attributes(&mut item);
     let Some(entity) = entity else { return Ok(quote!(#item)) };
 
     let rows = handlers.iter().map(row);
     let client = client::expand(&entity, &handlers);
+    let (migrations, checks) = migrate::expand(&entity, &steps);
     Ok(quote! {
         #[allow(clippy::needless_pass_by_value, reason = "handlers own their arguments")]
         #item
 
         impl ::keystead_sdk::Handlers for #entity {
             const HANDLERS: &'static [::keystead_sdk::Handler<Self>] = &[#(#rows),*];
+            #migrations
         }
+
+        #checks
 
         #client
 
         ::keystead_sdk::register!(#entity);
     })
+}
+
+/// Takes away what only this macro understands.
+fn forget_own_attributes(item: &mut ItemImpl) {
+    for item in &mut item.items {
+        if let ImplItem::Fn(method) = item {
+            let own = |path: &syn::Path| path.is_ident(INTERNAL) || path.is_ident(migrate::MIGRATE);
+            method.attrs.retain(|attribute| !own(attribute.path()));
+        }
+    }
 }
 
 /// The type of the block; none when that is a mistake.
@@ -130,6 +164,17 @@ fn handler(method: &ImplItemFn, mistakes: &mut Mistakes) -> Handler {
                 .add(&ctx.ty, "a query can't send or set timers: take `&QueryCtx`, or `&mut self`");
         }
     }
+    let reply = inputs.first().and_then(|first| schema::reply(&first.ty)).cloned();
+    if reply.is_some() {
+        inputs.remove(0);
+    }
+    let is_internal =
+        reply.is_some() || method.attrs.iter().any(|one| one.path().is_ident(INTERNAL));
+    let kind = match is_command {
+        Some(false) => Kind::Query,
+        _ if is_internal => Kind::Internal,
+        _ => Kind::Command,
+    };
     let arguments = inputs.iter().filter_map(|typed| argument(typed, mistakes)).collect::<Vec<_>>();
     if arguments.len() > 1
         && let Some((_, bytes)) = arguments.iter().find(|(_, ty)| schema::is_bytes(ty))
@@ -143,7 +188,8 @@ fn handler(method: &ImplItemFn, mistakes: &mut Mistakes) -> Handler {
     Handler {
         attributes: method.attrs.iter().filter(kept).cloned().collect(),
         ident: signature.ident.clone(),
-        is_command: is_command.unwrap_or(true),
+        kind,
+        reply,
         arguments,
         takes_ctx,
         output: match &signature.output {
@@ -221,10 +267,16 @@ fn output(ty: &Type, mistakes: &mut Mistakes) -> Type {
 
 /// A handler's row in the table.
 fn row(handler: &Handler) -> TokenStream {
-    let Handler { ident, takes_ctx, arguments, .. } = handler;
+    let Handler { ident, takes_ctx, .. } = handler;
+    let arguments = &read_arguments(handler);
     let cfgs = handler.cfgs();
-    let kind = if handler.is_command { quote!(command) } else { quote!(query) };
+    let (kind, internal) = match handler.kind {
+        Kind::Query => (quote!(query), None),
+        Kind::Command => (quote!(command), None),
+        Kind::Internal => (quote!(command), Some(quote!(.internal()))),
+    };
     let name = handler.name();
+    let about = docs::json(&handler.attributes).map(|about| quote!(.about(#about)));
     let (input, output) = (input_schema(handler), output_schema(handler));
     let ctx = takes_ctx.then(|| quote!(ctx,));
     let slots: Vec<_> = arguments.iter().map(|(ident, _)| format_ident!("arg_{}", ident)).collect();
@@ -239,30 +291,42 @@ fn row(handler: &Handler) -> TokenStream {
             // A type that can't be read is reported where it is written.
             quote_spanned!(crate::at(ty)=> &mut #slot)
         });
+        let read = format_ident!("{}", if handler.reply.is_some() { "read_reply" } else { "read" });
         let read = quote! {
             #(#declared)*
-            ::keystead_sdk::input::read(input, &mut [#(#lent),*])?;
+            ::keystead_sdk::input::#read(input, &mut [#(#lent),*])?;
         };
         (read, quote!(#(#slots.take()),*))
     };
-    let encode = if schema::is_bytes(schema::success(&handler.output)) {
-        quote!(bytes)
-    } else {
-        quote!(json)
-    };
+    let encode = if schema::is_bytes(handler.success()) { quote!(bytes) } else { quote!(json) };
     let reply = quote_spanned! {crate::at(&handler.output)=>
         ::keystead_sdk::reply::#encode(Returned(returned).outcome()?)
     };
     let ctx_name = if *takes_ctx { quote!(ctx) } else { quote!(_ctx) };
+    let (input, output) = (input.pieces(), output.pieces());
     quote! {
         #(#cfgs)*
-        ::keystead_sdk::Handler::#kind(#name, #input, #output, |entity, #ctx_name, input| {
-            use ::keystead_sdk::reply::{Plain as _, Returned};
-            #read
-            let returned = entity.#ident(#ctx #values);
-            #reply
-        })
+        {
+            use ::keystead_sdk::schema::Anything as _;
+            const INPUT: ::keystead_sdk::schema::Shape = #input;
+            const OUTPUT: ::keystead_sdk::schema::Shape = #output;
+            ::keystead_sdk::Handler::<Self>::#kind(#name, INPUT, OUTPUT, |entity, #ctx_name, input| {
+                use ::keystead_sdk::reply::{Plain as _, Returned};
+                #read
+                let returned = entity.#ident(#ctx #values);
+                #reply
+            })#internal #about
+        }
     }
+}
+
+/// All that is read from its input: the reply first.
+fn read_arguments(handler: &Handler) -> Vec<(Ident, Type)> {
+    let reply = handler.reply.iter().map(|ty| {
+        let reply = quote_spanned!(crate::at(ty)=> ::keystead_sdk::Reply<#ty>);
+        (format_ident!("{}", REPLY), Type::Verbatim(reply))
+    });
+    reply.chain(handler.arguments.iter().cloned()).collect()
 }
 
 /// How an argument is read: an `Option` may be left out.
@@ -271,34 +335,38 @@ fn need(ty: &Type) -> Ident {
 }
 
 /// The JSON of what it takes, as the describe document has it.
-fn input_schema(handler: &Handler) -> String {
+fn input_schema(handler: &Handler) -> Json {
     if handler.takes_bytes() {
-        return BYTES.to_owned();
+        return Json::text(BYTES);
     }
-    let members = handler.arguments.iter();
-    let properties: Vec<_> = members
+    let member = |name: &str, schema: Json| Json::text(format!(r#""{name}":"#)).then(schema);
+    let reply = handler.reply.iter();
+    let arguments = handler.arguments.iter();
+    let properties = reply
         .clone()
-        .map(|(ident, ty)| format!(r#""{}":{}"#, names::plain(ident), schema::of(ty)))
-        .collect();
-    let required: Vec<_> = members
+        .map(|ty| member(REPLY, schema::of_reply(ty)))
+        .chain(arguments.clone().map(|(ident, ty)| member(&names::plain(ident), schema::of(ty))));
+    let required = arguments
         .filter(|(_, ty)| !schema::is_option(ty))
-        .map(|(ident, _)| format!(r#""{}""#, names::plain(ident)))
-        .collect();
-    format!(
-        r#"{{"json":{{"type":"object","properties":{{{}}},"required":[{}],"additionalProperties":false}}}}"#,
-        properties.join(","),
-        required.join(",")
-    )
+        .map(|(ident, _)| format!(r#""{}""#, names::plain(ident)));
+    let required: Vec<_> = reply.map(|_| format!(r#""{REPLY}""#)).chain(required).collect();
+    Json::text(r#"{"json":{"type":"object","properties":{"#)
+        .then(Json::list(properties))
+        .then(format!(r#"}},"required":[{}],"additionalProperties":false}}}}"#, required.join(",")))
 }
 
-fn output_schema(handler: &Handler) -> String {
-    let value = schema::success(&handler.output);
+fn output_schema(handler: &Handler) -> Json {
+    let value = handler.success();
     if schema::is_bytes(value) {
-        return BYTES.to_owned();
+        return Json::text(BYTES);
     }
-    format!(r#"{{"json":{}}}"#, schema::of(value))
+    Json::text(r#"{"json":"#).then(schema::of(value)).then("}")
 }
 
+/// The attribute of a command that nobody outside may call.
+const INTERNAL: &str = "internal";
+/// The member of its input that a reply handler finds the reply in.
+const REPLY: &str = "reply";
 const BYTES: &str = r#"{"bytes":"application/octet-stream"}"#;
 
 #[cfg(test)]
@@ -381,13 +449,13 @@ mod tests {
         let ImplItem::Fn(method) = &item.items[0] else { panic!("a method") };
         let handler = handler(method, &mut Mistakes::default());
         assert_eq!(
-            input_schema(&handler),
+            input_schema(&handler).to_string(),
             concat!(
                 r#"{"json":{"type":"object","properties":{"to":{"type":"string"},"#,
                 r#""note":{"anyOf":[{"type":"integer","minimum":0,"maximum":255},{"type":"null"}]}},"#,
                 r#""required":["to"],"additionalProperties":false}}"#
             )
         );
-        assert_eq!(output_schema(&handler), BYTES);
+        assert_eq!(output_schema(&handler).to_string(), BYTES);
     }
 }

@@ -3,10 +3,15 @@
 //! are reported at once, each at its token.
 
 mod client;
+mod docs;
 mod entity;
+mod fields;
 mod handlers;
+mod migrate;
 mod names;
 mod schema;
+mod serde;
+mod shape;
 
 use proc_macro::TokenStream;
 
@@ -14,7 +19,12 @@ use proc_macro::TokenStream;
 ///
 /// Plain fields are one value, loaded before each call and written back after it when it changed. They need
 /// serde's `Serialize` and `Deserialize`, and `Default` for what is not stored yet (or
-/// `#[serde(default = "…")]`). Fields of the types `Map`, `List` and `Value` are loaded on touch.
+/// `#[serde(default = "…")]`); `#[serde(rename = "…")]` keeps the stored name when the field's changes.
+/// Fields of the types `Map`, `List`, `Value`, `Activities`, `Reservations` and `Saga` are loaded on
+/// touch; `#[state(rename = "…")]` keeps their stored name.
+///
+/// `#[entity(version = 2)]` says that the state has another shape than that of version 1; steps marked
+/// `#[migrate(from = 1)]` among the handlers lead from one to the next.
 #[proc_macro_attribute]
 pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(entity::expand(&arguments.into(), item.into()))
@@ -26,11 +36,30 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `ctx: &QueryCtx`; all further arguments are owned values that serde can read. Methods that are not `pub`
 /// are helpers.
 ///
+/// `#[internal]` on a `&mut self` method makes a command that only entities of the app and timers call. A
+/// method whose first argument after the context is a `Reply<T>` is a reply handler: internal too, and called
+/// with how a message ended; `Account::reply()` names one for `call_then` and `callback`.
+///
+/// `#[migrate(from = 1)]` on a method, `pub` or not, makes state of version 2 of what version 1 has stored:
+/// `fn cents(old: V1) -> Account`, or `fn cents(&mut self, old: V1)` to change other fields too, where `V1` is
+/// a struct of the older plain fields that serde can read. A step before the last returns what the next takes.
+///
 /// `Account::at(key)` sends to the commands of another entity, `Account::timer(name)` calls one of this
 /// entity's later.
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand(handlers::expand(&arguments.into(), item.into()))
+}
+
+/// Describes a struct or an enum that serde reads and writes: its JSON Schema, in the describe document of every
+/// entity that uses it.
+///
+/// It goes by the fields and by serde's attributes (`rename`, `rename_all`, `default`, `skip…`, `flatten`,
+/// `tag`, `content`, `untagged`, `transparent`, `alias`, …). What serde does in a way of the author's own (`with`,
+/// `from`, …) is described as anything.
+#[proc_macro_derive(Schema, attributes(serde))]
+pub fn schema(item: TokenStream) -> TokenStream {
+    expand(shape::expand(item.into()))
 }
 
 fn expand(output: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
@@ -49,7 +78,10 @@ struct Mistakes(Option<syn::Error>);
 
 impl Mistakes {
     fn add(&mut self, at: &dyn quote::ToTokens, message: &str) {
-        let error = syn::Error::new_spanned(at, message);
+        self.add_error(syn::Error::new_spanned(at, message));
+    }
+
+    fn add_error(&mut self, error: syn::Error) {
         match &mut self.0 {
             Some(all) => all.combine(error),
             None => self.0 = Some(error),

@@ -1,35 +1,145 @@
-//! JSON Schema from the way a type is written: exact for the types of std that have an exact JSON form, `{}`
-//! (anything) for all others. It errs on the side of accepting: serde has the last word.
+//! JSON Schema from the way a type is written: exact for the types of std that have an exact JSON form. All
+//! others are asked for theirs when the author's crate compiles. It errs on the side of accepting: serde has
+//! the last word.
 
+use std::fmt;
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
 use syn::{Expr, ExprLit, GenericArgument, Lit, PathArguments, PathSegment, Type};
 
+/// JSON that holds the schemas of types that only the compiler knows.
+#[derive(Clone, Default)]
+pub(crate) struct Json(Vec<Part>);
+
+#[derive(Clone)]
+enum Part {
+    Text(String),
+    Of(Box<Type>),
+}
+
+impl Json {
+    /// This text.
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self(vec![Part::Text(text.into())])
+    }
+
+    /// The same, and this behind it.
+    pub(crate) fn then(mut self, other: impl Into<Self>) -> Self {
+        for part in other.into().0 {
+            match (self.0.last_mut(), part) {
+                (Some(Part::Text(before)), Part::Text(text)) => before.push_str(&text),
+                (_, part) => self.0.push(part),
+            }
+        }
+        self
+    }
+
+    /// All of these with commas between them.
+    pub(crate) fn list(all: impl IntoIterator<Item = Self>) -> Self {
+        let comma = |list: Self, next: Self| list.then(",").then(next);
+        all.into_iter().reduce(comma).unwrap_or_default()
+    }
+
+    /// The text, when it holds no type's schema.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// An expression of a constant of the type `keystead_sdk::schema::Shape`. It needs
+    /// `keystead_sdk::schema::Anything` in scope.
+    pub(crate) fn pieces(&self) -> TokenStream {
+        let pieces = self.0.iter().map(|part| match part {
+            Part::Text(text) => quote!(::keystead_sdk::schema::Piece::Text(#text)),
+            Part::Of(ty) => {
+                quote_spanned!(crate::at(ty)=> ::keystead_sdk::schema::Probe::<#ty>::PIECE)
+            }
+        });
+        quote!(&[#(#pieces),*])
+    }
+}
+
+impl From<&str> for Json {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Json {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => f.write_str(text)?,
+                Part::Of(ty) => write!(f, "<{}>", quote!(#ty))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The schema of a value of this type.
-pub(crate) fn of(ty: &Type) -> String {
+pub(crate) fn of(ty: &Type) -> Json {
     match ty {
         Type::Group(group) => of(&group.elem),
         Type::Paren(paren) => of(&paren.elem),
-        Type::Tuple(tuple) if tuple.elems.is_empty() => r#"{"type":"null"}"#.to_owned(),
-        Type::Tuple(tuple) => {
-            let items: Vec<_> = tuple.elems.iter().map(of).collect();
-            let (items, len) = (items.join(","), tuple.elems.len());
-            format!(
-                r#"{{"type":"array","prefixItems":[{items}],"minItems":{len},"maxItems":{len}}}"#
-            )
-        }
+        Type::Tuple(tuple) if tuple.elems.is_empty() => Json::text(r#"{"type":"null"}"#),
+        Type::Tuple(tuple) => of_tuple(tuple.elems.iter().map(of).collect()),
         Type::Array(array) => {
             let items = of(&array.elem);
             match &array.len {
                 Expr::Lit(ExprLit { lit: Lit::Int(len), .. }) => {
                     let len = len.base10_digits();
-                    format!(
-                        r#"{{"type":"array","items":{items},"minItems":{len},"maxItems":{len}}}"#
-                    )
+                    Json::text(r#"{"type":"array","items":"#)
+                        .then(items)
+                        .then(format!(r#","minItems":{len},"maxItems":{len}}}"#))
                 }
-                _ => array_of(&items),
+                _ => array_of(items),
             }
         }
-        Type::Path(path) => path.path.segments.last().map_or_else(any, of_segment),
+        Type::Path(path) => {
+            let known = path.path.segments.last().and_then(of_segment);
+            known.unwrap_or_else(|| Json(vec![Part::Of(Box::new(ty.clone()))]))
+        }
         _ => any(),
+    }
+}
+
+/// The schema of values one after the other.
+pub(crate) fn of_tuple(items: Vec<Json>) -> Json {
+    let len = items.len();
+    Json::text(r#"{"type":"array","prefixItems":["#)
+        .then(Json::list(items))
+        .then(format!(r#"],"minItems":{len},"maxItems":{len}}}"#))
+}
+
+/// The schema of a `Reply<T>` of this `T`.
+pub(crate) fn of_reply(ty: &Type) -> Json {
+    Json::text(r#"{"type":"object","properties":{"ok":"#).then(of(ty)).then(concat!(
+        r#","rejected":{"type":"object"},"failed":{"type":"object"}},"#,
+        r#""minProperties":1,"maxProperties":1,"additionalProperties":false}"#
+    ))
+}
+
+/// The schema of whatever there is.
+pub(crate) fn any() -> Json {
+    Json::text("{}")
+}
+
+/// The `T` of a `Reply<T>`.
+pub(crate) fn reply(ty: &Type) -> Option<&Type> {
+    let segment = last(ty).filter(|segment| segment.ident == "Reply")?;
+    match arguments(segment).as_slice() {
+        [value] => Some(value),
+        _ => None,
     }
 }
 
@@ -73,26 +183,28 @@ pub(crate) fn arguments(segment: &PathSegment) -> Vec<&Type> {
     types.collect()
 }
 
-fn of_segment(segment: &PathSegment) -> String {
+/// None for a type that is not of std, as far as its name tells.
+fn of_segment(segment: &PathSegment) -> Option<Json> {
     let name = segment.ident.to_string();
-    match (name.as_str(), arguments(segment).as_slice()) {
-        ("bool", []) => r#"{"type":"boolean"}"#.to_owned(),
-        ("f32" | "f64", []) => r#"{"type":"number"}"#.to_owned(),
-        ("String" | "str", []) => r#"{"type":"string"}"#.to_owned(),
-        ("char", []) => r#"{"type":"string","minLength":1,"maxLength":1}"#.to_owned(),
-        ("Option", [some]) => match of(some).as_str() {
-            "{}" => any(),
-            some => format!(r#"{{"anyOf":[{some},{{"type":"null"}}]}}"#),
+    Some(match (name.as_str(), arguments(segment).as_slice()) {
+        ("bool", []) => Json::text(r#"{"type":"boolean"}"#),
+        ("f32" | "f64", []) => Json::text(r#"{"type":"number"}"#),
+        ("String" | "str", []) => Json::text(r#"{"type":"string"}"#),
+        ("char", []) => Json::text(r#"{"type":"string","minLength":1,"maxLength":1}"#),
+        ("Bytes", []) => Json::text(r#"{"type":"string","contentEncoding":"base64"}"#),
+        ("Option", [some]) => match of(some) {
+            some if some.as_text() == Some("{}") => any(),
+            some => Json::text(r#"{"anyOf":["#).then(some).then(r#",{"type":"null"}]}"#),
         },
         ("Box" | "Rc" | "Arc" | "Cow", [inner]) => of(inner),
         ("Result", [value] | [value, _]) => of(value),
-        ("Vec" | "VecDeque" | "BTreeSet" | "HashSet", [item]) => array_of(&of(item)),
+        ("Vec" | "VecDeque" | "BTreeSet" | "HashSet", [item]) => array_of(of(item)),
         ("BTreeMap" | "HashMap", [_, value]) => {
-            format!(r#"{{"type":"object","additionalProperties":{}}}"#, of(value))
+            Json::text(r#"{"type":"object","additionalProperties":"#).then(of(value)).then("}")
         }
-        (int, []) => integer(int).unwrap_or_else(any),
-        _ => any(),
-    }
+        (int, []) => Json::text(integer(int)?),
+        _ => return None,
+    })
 }
 
 /// Guests have 32-bit pointers, whatever the macro runs on.
@@ -113,15 +225,11 @@ fn integer(name: &str) -> Option<String> {
     Some(format!(r#"{{"type":"integer"{min}{max}}}"#))
 }
 
-fn array_of(items: &str) -> String {
-    match items {
-        "{}" => r#"{"type":"array"}"#.to_owned(),
-        items => format!(r#"{{"type":"array","items":{items}}}"#),
+fn array_of(items: Json) -> Json {
+    if items.as_text() == Some("{}") {
+        return Json::text(r#"{"type":"array"}"#);
     }
-}
-
-fn any() -> String {
-    "{}".to_owned()
+    Json::text(r#"{"type":"array","items":"#).then(items).then("}")
 }
 
 #[cfg(test)]
@@ -155,16 +263,27 @@ mod tests {
             ("Result<(), MyError>", r#"{"type":"null"}"#),
         ] {
             let parsed: Type = syn::parse_str(ty).expect(ty);
-            assert_eq!(of(&parsed), schema, "{ty}");
+            assert_eq!(of(&parsed).to_string(), schema, "{ty}");
         }
     }
 
     #[test]
-    fn other_types_may_be_anything() {
-        for ty in ["Order", "Option<Order>", "u64<T>", "impl Fn()", "Option", "HashMap<K>"] {
-            assert_eq!(of(&syn::parse_str(ty).expect(ty)), "{}", "{ty}");
+    fn other_types_are_asked_for_theirs() {
+        for (ty, schema) in [
+            ("Order", "<Order>"),
+            ("shop::Order<u8>", "<shop :: Order < u8 >>"),
+            ("Option<Order>", r#"{"anyOf":[<Order>,{"type":"null"}]}"#),
+            ("Vec<Order>", r#"{"type":"array","items":<Order>}"#),
+            ("HashMap<K>", "<HashMap < K >>"),
+            ("impl Fn()", "{}"),
+            ("Option<fn()>", "{}"),
+            ("Vec<fn()>", r#"{"type":"array"}"#),
+        ] {
+            assert_eq!(of(&syn::parse_str(ty).expect(ty)).to_string(), schema, "{ty}");
         }
-        let orders: Type = syn::parse_str("Vec<Order>").expect("type");
-        assert_eq!(of(&orders), r#"{"type":"array"}"#);
+        let orders = of(&syn::parse_str("(u8, Order)").expect("type"));
+        let pieces = orders.pieces().to_string().replace(' ', "");
+        assert!(pieces.contains("schema::Probe::<Order>::PIECE"), "{pieces}");
+        assert_eq!(pieces.matches("Piece::Text").count(), 2, "{pieces}");
     }
 }

@@ -22,5 +22,16 @@ pub(crate) enum Due {
     AtMs(u64),
 }
 
+/// Who hears how a message ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Continuation {
+    /// A command of this entity.
+    pub(crate) handler: &'static str,
+    /// A JSON object without a member `reply`.
+    pub(crate) context: Vec<u8>,
+    /// Whether a dead letter waits for an operator before it replies.
+    pub(crate) patient: bool,
+}
+
 /// A state key and its value.
 pub(crate) type Entry = (Vec<u8>, Vec<u8>);

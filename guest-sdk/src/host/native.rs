@@ -6,10 +6,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{Due, Entry};
+use super::{Continuation, Due, Entry};
 use crate::Timestamp;
 use crate::context::{EntityRef, PendingTimer};
 use crate::log::Level;
+
+/// Longest context of a continuation, as the host has it.
+const CONTEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest life of a callback, as the host has it.
+const CALLBACK_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
 
 /// One call: what the handler may see, and what it did.
 #[derive(Debug, Clone, Default)]
@@ -27,11 +33,26 @@ pub(crate) struct Call {
     pub(crate) state: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) timers: BTreeMap<String, TimerRow>,
     pub(crate) sent: Vec<Sent>,
+    /// Messages sent and callbacks made, with those that the call took back: ids are not used twice.
+    pub(crate) made: u64,
     pub(crate) cancellable: Vec<String>,
     pub(crate) cancelled: Vec<String>,
+    /// Callbacks that the call made.
+    pub(crate) callbacks: Vec<Callback>,
+    /// Tokens of this entity that nobody has used.
+    pub(crate) open_callbacks: Vec<String>,
+    pub(crate) withdrawn: Vec<String>,
     pub(crate) log: Vec<(Level, String)>,
-    /// How often the state was written, for tests of what a call writes.
-    pub(crate) writes: usize,
+    /// What the call asked of the state, in order, for tests of what it touches.
+    pub(crate) touched: Vec<(Touch, Vec<u8>)>,
+}
+
+/// A call of the state's interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    Read,
+    Scan,
+    Write,
 }
 
 /// A message that a call sent.
@@ -42,6 +63,15 @@ pub(crate) struct Sent {
     pub(crate) handler: String,
     pub(crate) input: Vec<u8>,
     pub(crate) due_ms: u64,
+    pub(crate) then: Option<Continuation>,
+}
+
+/// A token that waits for the world outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Callback {
+    pub(crate) token: String,
+    pub(crate) then: Continuation,
+    pub(crate) expires_ms: u64,
 }
 
 /// A pending timer of an entity.
@@ -105,21 +135,24 @@ pub(crate) fn config(name: &str) -> Option<String> {
 }
 
 pub(crate) fn get(key: &[u8]) -> Option<Vec<u8>> {
-    with(|call| call.state.get(key).cloned())
+    with(|call| {
+        call.touched.push((Touch::Read, key.to_vec()));
+        call.state.get(key).cloned()
+    })
 }
 
 pub(crate) fn set(key: &[u8], value: &[u8]) {
     assert!(!key.is_empty() && key.len() <= 1024, "a state key has 1 to 1024 bytes");
     assert!(value.len() <= 1024 * 1024, "a state value has at most 1 MiB");
     write("write state", |call| {
-        call.writes += 1;
+        call.touched.push((Touch::Write, key.to_vec()));
         call.state.insert(key.to_vec(), value.to_vec());
     });
 }
 
 pub(crate) fn delete(key: &[u8]) {
     write("delete state", |call| {
-        call.writes += 1;
+        call.touched.push((Touch::Write, key.to_vec()));
         call.state.remove(key);
     });
 }
@@ -129,6 +162,7 @@ pub(crate) fn scan(start: &[u8], end: Option<&[u8]>, limit: u32, descending: boo
         return Vec::new();
     }
     with(|call| {
+        call.touched.push((Touch::Scan, start.to_vec()));
         let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
         let rows = call.state.range::<[u8], _>(bounds);
         let row = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
@@ -142,18 +176,19 @@ pub(crate) fn scan(start: &[u8], end: Option<&[u8]>, limit: u32, descending: boo
 }
 
 pub(crate) fn send(kind: &str, key: &str, handler: &str, input: &[u8], due: Due) -> String {
-    assert!(!key.is_empty() && key.len() <= 512, "an entity's key has 1 to 512 bytes");
-    write("send", |call| {
-        let id = format!("{}.{}", call.message_id, call.sent.len() + 1);
-        call.sent.push(Sent {
-            id: id.clone(),
-            target: EntityRef { kind: kind.to_owned(), key: key.to_owned() },
-            handler: handler.to_owned(),
-            input: input.to_vec(),
-            due_ms: due_ms(call, due),
-        });
-        id
-    })
+    enqueue(kind, key, handler, input, due, None)
+}
+
+pub(crate) fn call_then(
+    kind: &str,
+    key: &str,
+    handler: &str,
+    input: &[u8],
+    due: Due,
+    then: &Continuation,
+) -> String {
+    assert!(then.context.len() <= CONTEXT_BYTES_MAX, "a reply's context has at most 64 KiB");
+    enqueue(kind, key, handler, input, due, Some(then.clone()))
 }
 
 pub(crate) fn cancel(message_id: &str) -> bool {
@@ -168,6 +203,38 @@ pub(crate) fn cancel(message_id: &str) -> bool {
             return false;
         };
         call.cancelled.push(call.cancellable.remove(at));
+        true
+    })
+}
+
+pub(crate) fn callback_create(then: &Continuation, expires: Due) -> String {
+    assert!(then.context.len() <= CONTEXT_BYTES_MAX, "a reply's context has at most 64 KiB");
+    write("make a callback", |call| {
+        let expires_ms = due_ms(call, expires);
+        assert!(
+            expires_ms <= call.now_ms.saturating_add(CALLBACK_MS_MAX),
+            "a callback expires after at most 400 days"
+        );
+        call.made += 1;
+        let secret: String =
+            (0..16).map(|_| format!("{:02x}", next_random(&mut call.seed))).collect();
+        let token = format!("{}.{}-{secret}", call.message_id, call.made);
+        call.callbacks.push(Callback { token: token.clone(), then: then.clone(), expires_ms });
+        token
+    })
+}
+
+pub(crate) fn callback_cancel(token: &str) -> bool {
+    write("withdraw a callback", |call| {
+        let own = call.callbacks.len();
+        call.callbacks.retain(|callback| callback.token != token);
+        if call.callbacks.len() < own {
+            return true;
+        }
+        let Some(at) = call.open_callbacks.iter().position(|open| open == token) else {
+            return false;
+        };
+        call.withdrawn.push(call.open_callbacks.remove(at));
         true
     })
 }
@@ -199,6 +266,30 @@ pub(crate) fn timers() -> Vec<PendingTimer> {
 
 pub(crate) fn log(level: Level, line: &str) {
     with(|call| call.log.push((level, line.to_owned())));
+}
+
+fn enqueue(
+    kind: &str,
+    key: &str,
+    handler: &str,
+    input: &[u8],
+    due: Due,
+    then: Option<Continuation>,
+) -> String {
+    assert!(!key.is_empty() && key.len() <= 512, "an entity's key has 1 to 512 bytes");
+    write("send", |call| {
+        call.made += 1;
+        let id = format!("{}.{}", call.message_id, call.made);
+        call.sent.push(Sent {
+            id: id.clone(),
+            target: EntityRef { kind: kind.to_owned(), key: key.to_owned() },
+            handler: handler.to_owned(),
+            input: input.to_vec(),
+            due_ms: due_ms(call, due),
+            then,
+        });
+        id
+    })
 }
 
 fn with<R>(body: impl FnOnce(&mut Call) -> R) -> R {

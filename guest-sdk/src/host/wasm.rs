@@ -1,7 +1,9 @@
 //! The host as a guest sees it: thin calls of the generated bindings.
 
-use super::{Due, Entry};
-use crate::bindings::keystead::entity::{context, log as logs, outbox, state, timers, types};
+use super::{Continuation, Due, Entry};
+use crate::bindings::keystead::entity::{
+    callbacks, context, log as logs, outbox, state, timers, types,
+};
 use crate::context::{EntityRef, PendingTimer};
 use crate::log::Level;
 
@@ -65,8 +67,28 @@ pub(crate) fn send(kind: &str, key: &str, handler: &str, input: &[u8], due: Due)
     outbox::send(&target, handler, input, wit_due(due))
 }
 
+pub(crate) fn call_then(
+    kind: &str,
+    key: &str,
+    handler: &str,
+    input: &[u8],
+    due: Due,
+    then: &Continuation,
+) -> String {
+    let target = types::EntityRef { kind: kind.to_owned(), key: key.to_owned() };
+    outbox::call_then(&target, handler, input, wit_due(due), &wit_continuation(then))
+}
+
 pub(crate) fn cancel(message_id: &str) -> bool {
     outbox::cancel(message_id)
+}
+
+pub(crate) fn callback_create(then: &Continuation, expires: Due) -> String {
+    callbacks::create(&wit_continuation(then), wit_due(expires))
+}
+
+pub(crate) fn callback_cancel(token: &str) -> bool {
+    callbacks::cancel(token)
 }
 
 pub(crate) fn timer_set(name: &str, handler: &str, input: &[u8], due: Due) {
@@ -102,6 +124,14 @@ pub(crate) fn panicked(message: &str) {
 
 fn entity_ref(wit: types::EntityRef) -> EntityRef {
     EntityRef { kind: wit.kind, key: wit.key }
+}
+
+fn wit_continuation(then: &Continuation) -> types::Continuation {
+    types::Continuation {
+        handler: then.handler.to_owned(),
+        context: then.context.clone(),
+        patient: then.patient,
+    }
 }
 
 fn wit_due(due: Due) -> types::Due {

@@ -6,14 +6,16 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pages::Pages;
 use super::{decode, encode, read, write};
-use crate::host;
-
-/// Items that one page of an iteration fetches.
-const PAGE_ITEMS: u64 = 256;
+use crate::host::{self, Entry};
 
 /// A list that grows at its end. Each item is a state key of its own, so a push writes one item and the
 /// length however long the list is.
+///
+/// There is no `remove` or `insert` in the middle: each item behind that place would have to be written
+/// anew. [`swap_remove`](Self::swap_remove) moves the last item into the gap instead; where order
+/// matters and items go, a [`Map`](super::Map) with a growing number as its key is the better fit.
 ///
 /// ```
 /// use keystead_sdk::prelude::*;
@@ -24,8 +26,8 @@ const PAGE_ITEMS: u64 = 256;
 /// #[handlers]
 /// impl Chat {
 ///     pub fn say(&mut self, line: String) { self.lines.push(&line); }
-///     pub fn last(&self, count: u64) -> Vec<String> {
-///         self.lines.iter_from(self.lines.len().saturating_sub(count)).collect()
+///     pub fn latest(&self, count: usize) -> Vec<String> {
+///         self.lines.iter().rev().take(count).collect()
 ///     }
 /// }
 /// ```
@@ -101,39 +103,105 @@ impl<T: Serialize + DeserializeOwned> List<T> {
         write(&self.item_key(position), item);
     }
 
-    /// Removes all items.
-    pub fn clear(&mut self) {
-        for position in 0..self.len() {
-            host::delete(&self.item_key(position));
+    /// Removes the item at `position` and gives it back; the last item takes its place.
+    pub fn swap_remove(&mut self, position: u64) -> Option<T> {
+        let last = self.len().checked_sub(1).filter(|last| position <= *last)?;
+        let removed = self.get(position);
+        let last_key = self.item_key(last);
+        if position < last
+            && let Some(moved) = host::get(&last_key)
+        {
+            host::set(&self.item_key(position), &moved);
         }
-        self.set_len(0);
+        host::delete(&last_key);
+        self.set_len(last);
+        removed
     }
 
-    /// The items in order.
-    pub fn iter(&self) -> impl Iterator<Item = T> {
+    /// Shortens the list to `len` items; a list that is not longer stays as it is.
+    pub fn truncate(&mut self, len: u64) {
+        let before = self.len();
+        if len < before {
+            (len..before).for_each(|position| host::delete(&self.item_key(position)));
+            self.set_len(len);
+        }
+    }
+
+    /// Removes all items.
+    pub fn clear(&mut self) {
+        self.truncate(0);
+    }
+
+    /// The first item.
+    #[must_use]
+    pub fn first(&self) -> Option<T> {
+        self.get(0)
+    }
+
+    /// The last item.
+    #[must_use]
+    pub fn last(&self) -> Option<T> {
+        self.get(self.len().checked_sub(1)?)
+    }
+
+    /// The items in order; `.rev()` goes backwards. They are fetched page by page.
+    #[must_use]
+    pub fn iter(&self) -> ListIter<'_, T> {
         self.iter_from(0)
     }
 
     /// The items from `position` on, in order.
-    pub fn iter_from(&self, position: u64) -> impl Iterator<Item = T> {
-        let end = self.len();
-        let pages = (position..end).step_by(PAGE_ITEMS as usize);
-        pages.flat_map(move |first| {
-            let past = self.item_key(end.min(first.saturating_add(PAGE_ITEMS)));
-            self.page(self.item_key(first), &past)
-        })
+    #[must_use]
+    pub fn iter_from(&self, position: u64) -> ListIter<'_, T> {
+        let len = self.len();
+        let pages = Pages::new(self.item_key(position), self.item_key(len));
+        ListIter { pages, left: len.saturating_sub(position), of: PhantomData }
+    }
+}
+
+impl<'l, T: Serialize + DeserializeOwned> IntoIterator for &'l List<T> {
+    type Item = T;
+    type IntoIter = ListIter<'l, T>;
+
+    fn into_iter(self) -> ListIter<'l, T> {
+        self.iter()
+    }
+}
+
+/// The items of a [`List`] in order.
+#[derive(Debug)]
+pub struct ListIter<'l, T> {
+    pages: Pages,
+    left: u64,
+    of: PhantomData<&'l List<T>>,
+}
+
+impl<T: DeserializeOwned> ListIter<'_, T> {
+    fn item(&mut self, entry: Option<Entry>) -> Option<T> {
+        let (key, value) = entry?;
+        self.left -= 1;
+        Some(decode(&key, &value))
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for ListIter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let entry = self.pages.next();
+        self.item(entry)
     }
 
-    /// The items in `start..past`, in as many scans as the host needs for them.
-    fn page(&self, mut start: Vec<u8>, past: &[u8]) -> Vec<T> {
-        let mut items = Vec::new();
-        loop {
-            let rows = host::scan(&start, Some(past), PAGE_ITEMS as u32, false);
-            let Some((last, _)) = rows.last() else { return items };
-            start.clone_from(last);
-            start.push(0);
-            items.extend(rows.iter().map(|(key, value)| decode::<T>(key, value)));
-        }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+impl<T: DeserializeOwned> DoubleEndedIterator for ListIter<'_, T> {
+    fn next_back(&mut self) -> Option<T> {
+        let entry = self.pages.next_back();
+        self.item(entry)
     }
 }
 

@@ -1,7 +1,6 @@
 //! An ordered map whose entries are loaded one by one.
 
 use std::borrow::Borrow;
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
@@ -9,15 +8,22 @@ use std::ops::{Bound, RangeBounds};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::key::{KeyBytes, OrderedKey};
+use super::key::{KeyBytes, KeyPrefix, OrderedKey};
+use super::pages::{self, Pages, past};
 use super::{decode, read, update, write};
 use crate::host::{self, Entry};
 
-/// Entries that one page of an iteration fetches.
-const PAGE_ENTRIES: u32 = 256;
+/// Most entries that the host gives at once.
+const SCAN_ENTRIES_MAX: u32 = 10_000;
 
 /// An ordered map. Each entry is a state key of its own, so a call pays for the entries that it touches
-/// and not for the map's size. Keys are strings, integers or booleans; iteration is in their order.
+/// and not for the map's size. Keys are what [`OrderedKey`] says: text, numbers, times, tuples of them, and
+/// types of your own; iteration is in their order. A state key has at most 1024 bytes, the field's name
+/// and the map's key together.
+///
+/// There is no `len`: somebody would have to count, and that is one more key to write for each insertion
+/// and removal, and a read before each to see which it is. Where the number matters, keep it as a plain
+/// field, which is loaded and stored with the others anyway.
 ///
 /// ```
 /// use keystead_sdk::prelude::*;
@@ -51,14 +57,6 @@ impl<K, V> Map<K, V> {
         bytes.extend_from_slice(&self.prefix);
         key.write(&mut bytes);
         bytes
-    }
-
-    /// The first state key behind all entries: the prefix with its last byte, `/`, one higher.
-    fn past(&self) -> Vec<u8> {
-        let mut past = self.prefix.clone();
-        past.pop();
-        past.push(b'/' + 1);
-        past
     }
 }
 
@@ -109,20 +107,13 @@ impl<K: OrderedKey, V: Serialize + DeserializeOwned> Map<K, V> {
 
     /// Removes all entries.
     pub fn clear(&mut self) {
-        let past = self.past();
-        loop {
-            let page = host::scan(&self.prefix, Some(&past), PAGE_ENTRIES, false);
-            if page.is_empty() {
-                return;
-            }
-            page.iter().for_each(|(key, _)| host::delete(key));
-        }
+        Pages::under(self.prefix.clone()).for_each(|(key, _)| host::delete(&key));
     }
 
     /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        host::scan(&self.prefix, Some(&self.past()), 1, false).is_empty()
+        host::scan(&self.prefix, Some(&past(&self.prefix)), 1, false).is_empty()
     }
 
     /// The entry with the least key.
@@ -140,7 +131,7 @@ impl<K: OrderedKey, V: Serialize + DeserializeOwned> Map<K, V> {
     /// All entries in order of their keys; `.rev()` goes backwards. They are fetched page by page.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, K, V> {
-        self.window(self.prefix.clone(), self.past())
+        self.window(self.prefix.clone(), past(&self.prefix))
     }
 
     /// The keys in order.
@@ -157,23 +148,69 @@ impl<K: OrderedKey, V: Serialize + DeserializeOwned> Map<K, V> {
     pub fn range(&self, range: impl RangeBounds<K>) -> Iter<'_, K, V> {
         let start = match range.start_bound() {
             Bound::Included(key) => self.entry_key(key),
-            Bound::Excluded(key) => after(self.entry_key(key)),
+            Bound::Excluded(key) => pages::after(self.entry_key(key)),
             Bound::Unbounded => self.prefix.clone(),
         };
         let end = match range.end_bound() {
-            Bound::Included(key) => after(self.entry_key(key)),
+            Bound::Included(key) => pages::after(self.entry_key(key)),
             Bound::Excluded(key) => self.entry_key(key),
-            Bound::Unbounded => self.past(),
+            Bound::Unbounded => past(&self.prefix),
         };
         self.window(start, end)
     }
 
+    /// The entries whose keys start with `prefix`, in order: the first members of a tuple, or the first
+    /// letters of a text.
+    ///
+    /// ```
+    /// # use keystead_sdk::prelude::*;
+    /// # #[entity] pub struct Shop { sales: Map<(String, u64), u64>, names: Map<String, u64> }
+    /// # impl Shop { fn example(&self) {
+    /// let of_ann = self.sales.prefix("ann");          // ("ann", 0) to ("ann", u64::MAX)
+    /// let on_a = self.names.prefix("a");              // "a", "ann", "anna", …
+    /// # drop((of_ann, on_a)); } }
+    /// ```
+    pub fn prefix<P: KeyPrefix<K> + ?Sized>(&self, prefix: &P) -> Iter<'_, K, V> {
+        let mut start = self.prefix.clone();
+        prefix.write_prefix(&mut start);
+        Iter { map: self, pages: Pages::under(start) }
+    }
+
+    /// The first `limit` entries behind the key `after`, or from the start: one page of a listing. The next
+    /// one is behind the last key of this one; a page with fewer than `limit` entries is the last.
+    ///
+    /// ```
+    /// # use keystead_sdk::prelude::*;
+    /// # #[entity] pub struct Shelf { stock: Map<String, u64> }
+    /// # #[handlers] impl Shelf {
+    /// pub fn page(&self, after: Option<String>) -> Vec<(String, u64)> {
+    ///     self.stock.page(after.as_ref(), 100)
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn page(&self, after: Option<&K>, limit: u32) -> Vec<(K, V)> {
+        let start =
+            after.map_or_else(|| self.prefix.clone(), |key| pages::after(self.entry_key(key)));
+        let pages = Pages::of(limit.min(SCAN_ENTRIES_MAX), start, past(&self.prefix));
+        Iter { map: self, pages }.take(limit as usize).collect()
+    }
+
+    /// The last `limit` entries before the key `before`, or from the end, in falling order: a page of a
+    /// listing that starts with the greatest key.
+    #[must_use]
+    pub fn page_back(&self, before: Option<&K>, limit: u32) -> Vec<(K, V)> {
+        let end = before.map_or_else(|| past(&self.prefix), |key| self.entry_key(key));
+        let pages = Pages::of(limit.min(SCAN_ENTRIES_MAX), self.prefix.clone(), end);
+        Iter { map: self, pages }.rev().take(limit as usize).collect()
+    }
+
     fn window(&self, start: Vec<u8>, end: Vec<u8>) -> Iter<'_, K, V> {
-        Iter { map: self, start, end, front: VecDeque::new(), back: VecDeque::new() }
+        Iter { map: self, pages: Pages::new(start, end) }
     }
 
     fn edge(&self, descending: bool) -> Option<(K, V)> {
-        let mut page = host::scan(&self.prefix, Some(&self.past()), 1, descending);
+        let mut page = host::scan(&self.prefix, Some(&past(&self.prefix)), 1, descending);
         page.pop().map(|entry| self.entry(&entry))
     }
 
@@ -200,45 +237,23 @@ impl<'m, K: OrderedKey, V: Serialize + DeserializeOwned> IntoIterator for &'m Ma
     }
 }
 
-/// The entries of a [`Map`] in order. `start..end` is what neither end has fetched.
+/// The entries of a [`Map`] in order.
 #[derive(Debug)]
 pub struct Iter<'m, K, V> {
     map: &'m Map<K, V>,
-    start: Vec<u8>,
-    end: Vec<u8>,
-    front: VecDeque<Entry>,
-    back: VecDeque<Entry>,
+    pages: Pages,
 }
 
 impl<K: OrderedKey, V: Serialize + DeserializeOwned> Iterator for Iter<'_, K, V> {
     type Item = (K, V);
 
     fn next(&mut self) -> Option<(K, V)> {
-        if self.front.is_empty() && self.start < self.end {
-            let page = host::scan(&self.start, Some(&self.end), PAGE_ENTRIES, false);
-            self.start =
-                page.last().map_or_else(|| self.end.clone(), |(key, _)| after(key.clone()));
-            self.front = page.into();
-        }
-        let entry = self.front.pop_front().or_else(|| self.back.pop_front())?;
-        Some(self.map.entry(&entry))
+        self.pages.next().map(|entry| self.map.entry(&entry))
     }
 }
 
 impl<K: OrderedKey, V: Serialize + DeserializeOwned> DoubleEndedIterator for Iter<'_, K, V> {
     fn next_back(&mut self) -> Option<(K, V)> {
-        if self.back.is_empty() && self.start < self.end {
-            let page = host::scan(&self.start, Some(&self.end), PAGE_ENTRIES, true);
-            self.end = page.last().map_or_else(|| self.start.clone(), |(key, _)| key.clone());
-            self.back = page.into_iter().rev().collect();
-        }
-        let entry = self.back.pop_back().or_else(|| self.front.pop_back())?;
-        Some(self.map.entry(&entry))
+        self.pages.next_back().map(|entry| self.map.entry(&entry))
     }
-}
-
-/// The least state key behind `key`.
-fn after(mut key: Vec<u8>) -> Vec<u8> {
-    key.push(0);
-    key
 }

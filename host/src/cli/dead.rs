@@ -126,7 +126,16 @@ fn render(letter: &Value) -> String {
         ("reason", output::text(&letter["reason"])),
         ("attempts", output::text(&letter["attempts"])),
         ("parked", output::time(&letter["parked_at_ms"])),
+        ("retry", retry(letter).to_owned()),
     ])
+}
+
+/// Whether it can be sent again.
+fn retry(letter: &Value) -> &'static str {
+    match letter["answered"].as_bool() {
+        Some(true) => "no: its sender was told that it failed",
+        _ => "yes",
+    }
 }
 
 #[cfg(test)]
@@ -139,8 +148,11 @@ mod tests {
             "input": {"n": 1}, "reason": "error: no\nway", "attempts": 10, "parked_at_ms": 0});
         let expected = "id        msg_1\nentity    a/b/c\nhandler   h\nsender    -\n\
                         input     {\"n\":1}\nreason    error: no\\nway\nattempts  10\n\
-                        parked    1970-01-01T00:00:00Z";
+                        parked    1970-01-01T00:00:00Z\nretry     yes";
         assert_eq!(render(&letter), expected);
+        assert!(
+            render(&json!({"answered": true})).ends_with("no: its sender was told that it failed")
+        );
         let page = render_page(&json!({ "dead_letters": [letter] }));
         let expected = "ID     ENTITY  HANDLER  ATTEMPTS  REASON\n\
                         msg_1  a/b/c   h        10        error: no\\nway";

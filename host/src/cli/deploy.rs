@@ -22,7 +22,8 @@ pub(super) struct Args {
     /// The app's settings (keystead.toml)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Deploy even if it takes away or retypes what callers of the live version use
+    /// Deploy even if it takes away or retypes what callers of the live version use, or does not read state
+    /// that earlier versions left
     #[arg(long)]
     breaking: bool,
     #[command(flatten)]

@@ -146,7 +146,8 @@ pub fn decode(
 }
 
 const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/… \
-                      GET /v1/messages/{id} and POST /v1/callbacks/{token}/resolve or …/reject are (a '/' within a key is written %2F)";
+                      GET /v1/messages/{id} and POST /v1/callbacks/{token}/resolve or …/reject \
+                      are (a '/' within a key is written %2F)";
 
 async fn query_input(
     parts: &Parts,

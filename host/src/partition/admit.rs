@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::core::{Caller, Core, Entry, Idempotency, InFlight, Waiter, Work};
+use super::core::{Caller, Core, Entry, Idempotency, InFlight, Query, Waiter, Work};
 use super::request::{
     Accepted, Answer, Answered, CallFailure, CallResult, Invocation, Refusal, Send,
 };
@@ -42,7 +42,7 @@ impl Core {
             self.keyed.insert(key.row.clone(), flight);
         }
         let seq = self.ledger.next_seq();
-        let call = Some(Box::new(Caller { reply, idempotency }));
+        let call = Some(Box::new(Caller { reply: Some(reply), idempotency }));
         self.enter(Entry { seq, message, attempts: 0, call });
     }
 
@@ -101,7 +101,8 @@ impl Core {
             return drop(reply.send(Err(refusal)));
         }
         let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
-        self.run(Work::Query { reply }, message, 1);
+        let query = Query { reply, retries: limits::OUTDATED_RETRIES_MAX };
+        self.run(Work::Query(query), message, 1);
     }
 
     /// Checks the bounds, and reads the idempotency key.

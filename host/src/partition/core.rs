@@ -66,8 +66,15 @@ pub(crate) enum Output {
 
 /// A guest call's purpose; it travels with the call.
 pub(crate) enum Work {
-    Query { reply: oneshot::Sender<Answered<Answer>> },
+    Query(Query),
     Command(Entry),
+}
+
+/// A query, and whoever waits for it.
+pub(crate) struct Query {
+    pub(crate) reply: oneshot::Sender<Answered<Answer>>,
+    /// How often it may yet run again because the entity's state is of an older version.
+    pub(crate) retries: u8,
 }
 
 /// A command that waits in a mailbox.
@@ -82,7 +89,8 @@ pub(crate) struct Entry {
 
 /// Whoever waits for a call.
 pub(crate) struct Caller {
-    pub(crate) reply: oneshot::Sender<Answered<Answer>>,
+    /// None for a migration: queries wait for it in [`Core::migrating`].
+    pub(crate) reply: Option<oneshot::Sender<Answered<Answer>>>,
     pub(crate) idempotency: Option<Idempotency>,
 }
 
@@ -140,6 +148,9 @@ pub(crate) struct Core {
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
     pub(crate) running_seqs: HashSet<u64>,
+    /// Queries that wait for their entity's state to be brought to its type's version, by entity; where there
+    /// are any, one migration waits or runs.
+    pub(crate) migrating: HashMap<EntityRef, Vec<(Arc<Message>, Query)>>,
     /// Entities that changed what they have pending, not their state, and when: what is computed from that
     /// waits for it too.
     touched: HashMap<EntityRef, Position>,
@@ -183,6 +194,7 @@ impl Core {
             keyed: HashMap::new(),
             waiters: HashMap::new(),
             running_seqs: HashSet::new(),
+            migrating: HashMap::new(),
             touched: HashMap::new(),
             running: 0,
             queries: Arc::default(),
@@ -204,7 +216,7 @@ impl Core {
     pub(crate) fn event(&mut self, event: Event) {
         match event {
             Event::Executed(executed) => {
-                self.running -= 1;
+                self.running -= usize::from(executed.direct.is_none());
                 self.finish(*executed);
             }
             Event::Appended(Ok((receipt, mark))) => {
@@ -413,7 +425,7 @@ impl Core {
         }
         let pending = self.ledger.pending(&message.target).map(|all| without_self(all, &message));
         let now_ms = self.clock.now_ms();
-        let direct = matches!(work, Work::Query { .. }) && view.cause <= self.commit.through();
+        let direct = matches!(work, Work::Query(_)) && view.cause <= self.commit.through();
         self.running += usize::from(!direct);
         let direct =
             direct.then(|| Direct { receipt: self.commit.receipt(), open: self.queries.clone() });
@@ -508,9 +520,12 @@ impl Core {
 
     fn refuse_waiting(&mut self, refusal: &Refusal) {
         for entry in self.mailboxes.drain() {
-            if let Some(caller) = entry.call {
-                drop(caller.reply.send(Err(refusal.clone())));
+            if let Some(reply) = entry.call.and_then(|caller| caller.reply) {
+                drop(reply.send(Err(refusal.clone())));
             }
+        }
+        for (_, query) in std::mem::take(&mut self.migrating).into_values().flatten() {
+            drop(query.reply.send(Err(refusal.clone())));
         }
         for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
             match waiter {

@@ -22,7 +22,7 @@ use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
 use crate::record::message::Message;
-use crate::registry::{Body, Registry};
+use crate::registry::{App, Body, Registry};
 
 /// One guest call to make.
 pub(crate) struct Job {
@@ -67,6 +67,8 @@ pub(crate) enum Verdict {
     Rejected(Failure),
     /// It failed: worth a retry.
     Failed(CallFailure),
+    /// A query found state of an older version, which this handler of the type brings to its own.
+    Outdated(String, Failure),
 }
 
 /// The pool of threads; share it in an [`Arc`].
@@ -312,7 +314,7 @@ impl Shared {
     ) -> Result<Executed, Box<Job>> {
         let Job { work, message, attempt, now_ms, view, pending, direct } = job;
         let cause = view.cause;
-        let read_only = matches!(work, Work::Query { .. });
+        let read_only = matches!(work, Work::Query(_));
         let called = catch_unwind(AssertUnwindSafe(|| {
             let start = StartParts { attempt, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)
@@ -384,7 +386,15 @@ impl Shared {
             Ok((mut draft, version)) => {
                 let asked = message.then.is_some();
                 draft.replies_bytes = asked && matches!(handler.output, Body::Bytes(_));
-                Called::Ended(verdict(outcome, draft), version)
+                let verdict = match verdict(outcome, draft) {
+                    Verdict::Failed(CallFailure::Error(failure))
+                        if read_only && failure.code == OUTDATED =>
+                    {
+                        outdated(&app, message, failure)
+                    }
+                    verdict => verdict,
+                };
+                Called::Ended(verdict, version)
             }
             Err(error) => {
                 let trap = Trap::Fault(format!("the host failed: {error}"));
@@ -408,6 +418,17 @@ struct StartParts {
     read_only: bool,
     view: EntityView,
     pending: Option<Arc<Pending>>,
+}
+
+/// What a query says that found state of an older version than its own.
+const OUTDATED: &str = "state_outdated";
+
+fn outdated(app: &App, message: &Message, failure: Failure) -> Verdict {
+    let entity = app.contract.entities.get(message.target.kind());
+    match entity.and_then(|entity| entity.migrate.clone()) {
+        Some(migrate) => Verdict::Outdated(migrate, failure),
+        None => Verdict::Failed(CallFailure::Error(failure)),
+    }
 }
 
 fn verdict(outcome: Outcome, draft: Draft) -> Verdict {

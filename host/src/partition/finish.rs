@@ -23,21 +23,25 @@ use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
 
 /// Answers a query that began on what was durable; gives back what the machine has to hear of.
 pub(crate) fn answer_directly(mut executed: Executed) -> Option<Executed> {
+    if matches!(executed.verdict, Verdict::Outdated(..)) {
+        return Some(executed);
+    }
     let Some(Direct { receipt, open }) = executed.direct.take() else { return Some(executed) };
-    let Work::Query { reply } = executed.work else { return Some(executed) };
+    let Work::Query(query) = executed.work else { return Some(executed) };
     let answer = query_answer(executed.message.id, executed.verdict, executed.version);
     if let Ok(durable) = Parked::new(executed.cause, answer).release(receipt) {
-        drop(reply.send(Ok(durable)));
+        drop(query.reply.send(Ok(durable)));
     }
     drop(open);
     None
 }
 
-fn query_answer(id: MessageId, verdict: Verdict, version: u64) -> Answer {
+pub(crate) fn query_answer(id: MessageId, verdict: Verdict, version: u64) -> Answer {
     let result = match verdict {
         Verdict::Done(body, _) => CallResult::Reply(body),
         Verdict::Rejected(failure) => CallResult::Rejected(failure),
         Verdict::Failed(failure) => CallResult::Failed(failure),
+        Verdict::Outdated(_, failure) => CallResult::Failed(CallFailure::Error(failure)),
     };
     Answer { id, result, version, replayed: false, expires_ms: None }
 }
@@ -50,8 +54,14 @@ impl Core {
             return self.refuse_work(work);
         }
         match work {
-            Work::Query { reply } => {
-                self.commit.reply(cause, query_answer(message.id, verdict, version), reply);
+            Work::Query(query) => {
+                let verdict = match verdict {
+                    Verdict::Outdated(migrate, _) if query.retries > 0 => {
+                        return self.bring_up_to_date(message, query, migrate, version);
+                    }
+                    verdict => verdict,
+                };
+                self.commit.reply(cause, query_answer(message.id, verdict, version), query.reply);
             }
             Work::Command(entry) => {
                 let entity = message.target.clone();
@@ -64,6 +74,10 @@ impl Core {
                     }
                     Verdict::Rejected(failure) => self.reject(entry, failure, version, cause),
                     Verdict::Failed(failure) => self.fail(entry, failure, version, cause),
+                    // Commands migrate in their own transaction.
+                    Verdict::Outdated(_, failure) => {
+                        self.fail(entry, CallFailure::Error(failure), version, cause);
+                    }
                 }
                 self.mailboxes.done(&entity);
                 self.dispatch(&entity);
@@ -214,11 +228,14 @@ impl Core {
             }
         }
         let Some(caller) = entry.call else { return };
+        let Some(reply) = caller.reply else {
+            return self.migrated(&entry.message.target, &answer, cause);
+        };
         match caller.idempotency {
             Some(key) => drop(self.keyed.remove(&key.row)),
             None => self.recent.push(cause, answer.clone()),
         }
-        self.commit.reply(cause, answer, caller.reply);
+        self.commit.reply(cause, answer, reply);
     }
 
     /// Adds to the Delta what is to be remembered of a message's end: for keyed calls and for sends.
@@ -312,11 +329,12 @@ impl Core {
     fn refuse_work(&mut self, work: Work) {
         let Err(refusal) = self.open() else { return };
         match work {
-            Work::Query { reply } => drop(reply.send(Err(refusal))),
-            Work::Command(Entry { call: Some(caller), .. }) => {
-                drop(caller.reply.send(Err(refusal)));
+            Work::Query(query) => drop(query.reply.send(Err(refusal))),
+            Work::Command(entry) => {
+                if let Some(reply) = entry.call.and_then(|caller| caller.reply) {
+                    drop(reply.send(Err(refusal)));
+                }
             }
-            Work::Command(_) => {}
         }
     }
 }

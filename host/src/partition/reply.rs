@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
@@ -102,7 +101,7 @@ pub(crate) fn of(end: End<'_>) -> Vec<u8> {
         End::Value([]) => b"{\"ok\":null}".to_vec(),
         End::Value(value) if is_json(value) => [b"{\"ok\":", value, b"}"].concat(),
         End::Value(bytes) | End::Bytes(bytes) => {
-            format!("{{\"ok\":\"{}\"}}", STANDARD.encode(bytes)).into_bytes()
+            format!("{{\"ok\":\"{}\"}}", BASE64.encode(bytes)).into_bytes()
         }
         End::Rejected(failure) => rejected(failure),
         End::Failed(code, message) => {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::contract::{Body, Contract, Handler, HandlerKind};
+use super::fits::fits;
 
 /// Members of a schema that say nothing about what fits it.
 const ANNOTATIONS: [&str; 7] =
@@ -85,7 +86,7 @@ fn of_input(old: &Value, new: &Value) -> Vec<String> {
     for (name, schema) in &old.properties {
         match new.properties.get(name) {
             None => breaks.push(format!("the argument {name} is gone")),
-            Some(other) if other != schema => {
+            Some(other) if !fits(schema, other) => {
                 breaks.push(format!("the argument {name} has another type"));
             }
             Some(_) => {}
@@ -113,7 +114,7 @@ fn of_output(old: &Value, new: &Value) -> Vec<String> {
     for (name, schema) in &old.properties {
         match new.properties.get(name) {
             None => breaks.push(format!("the member {name} of its result is gone")),
-            Some(other) if other != schema => {
+            Some(other) if !fits(other, schema) => {
                 breaks.push(format!("the member {name} of its result has another type"));
             }
             Some(_) => {}
@@ -242,6 +243,10 @@ mod tests {
         assert!(breaks_input(&old(), &(json!({"x": int}), json!([]))).is_empty());
         let described = json!({"type": "integer", "description": "how many"});
         assert!(breaks_input(&old(), &(json!({"x": described}), json!(["x"]))).is_empty());
+        let wider = json!({"anyOf": [{"type": "number"}, {"type": "null"}]});
+        assert!(breaks_input(&old(), &(json!({"x": wider}), json!(["x"]))).is_empty());
+        let back = breaks_input(&(json!({"x": wider}), json!([])), &(json!({"x": int}), json!([])));
+        assert_eq!(back, ["- a.h: the argument x has another type"]);
     }
 
     #[test]
@@ -279,6 +284,10 @@ mod tests {
             with(json!({"type": "object", "properties": {"x": int, "y": int}, "required": ["x"]}));
         assert!(more.breaks(&old).is_empty());
         assert_eq!(old.breaks(&more), ["- a.h: the member y of its result is gone"]);
+        let of = |x: Value| with(json!({"type": "object", "properties": {"x": x}}));
+        let (small, int) = (json!({"type": "integer", "maximum": 9}), json!({"type": "integer"}));
+        assert!(of(small.clone()).breaks(&of(int.clone())).is_empty(), "still what they expect");
+        assert_eq!(of(int.clone()).breaks(&of(small)).len(), 1);
         let maybe = with(json!({"type": "object", "properties": {"x": int}}));
         assert_eq!(
             maybe.breaks(&old),

@@ -7,7 +7,7 @@ use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationEr
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Pace, breaks};
+use super::{Pace, State, breaks};
 use crate::ids::check_name;
 use crate::limits;
 
@@ -114,6 +114,8 @@ pub struct Entity {
     pub handlers: BTreeMap<String, Handler>,
     /// The internal handler that brings an entity's state to this component's version.
     pub migrate: Option<String>,
+    /// Its state.
+    pub state: State,
 }
 
 /// All that a component offers.
@@ -178,6 +180,8 @@ struct RawEntity {
     kind: String,
     handlers: Vec<Value>,
     migrate: Option<String>,
+    #[serde(default)]
+    state: State,
 }
 
 #[derive(Deserialize)]
@@ -188,10 +192,10 @@ struct RawHandler {
     output: Body,
 }
 
-fn entity(raw: RawEntity) -> Result<Entity, ContractError> {
+fn entity(mut raw: RawEntity) -> Result<Entity, ContractError> {
     check_name("type", &raw.kind).map_err(|error| ContractError(error.to_string()))?;
     let mut handlers = BTreeMap::new();
-    for value in raw.handlers {
+    for value in std::mem::take(&mut raw.handlers) {
         let called = value.get("name").and_then(Value::as_str).unwrap_or("without a name");
         let place = format!("entity type {}, handler {called}", raw.kind);
         let handler = handler(value).map_err(|text| ContractError(format!("{place}: {text}")))?;
@@ -206,7 +210,11 @@ fn entity(raw: RawEntity) -> Result<Entity, ContractError> {
         let text = format!("entity type {}: migrate: {name:?} is no internal handler", raw.kind);
         return Err(ContractError(text));
     }
-    Ok(Entity { kind: raw.kind, handlers, migrate: raw.migrate })
+    if let Some(problem) = raw.state.problem() {
+        return Err(ContractError(format!("entity type {}: state: {problem}", raw.kind)));
+    }
+    let RawEntity { kind, migrate, state, .. } = raw;
+    Ok(Entity { kind, handlers, migrate, state })
 }
 
 fn handler(value: Value) -> Result<Handler, String> {

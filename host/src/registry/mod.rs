@@ -3,6 +3,8 @@
 
 mod breaks;
 mod contract;
+mod fits;
+mod lineage;
 mod logbook;
 mod pace;
 mod store;
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::Context;
 
 pub use contract::{Body, Contract, ContractError, Entity, Handler, HandlerKind};
+pub use lineage::{Field, State};
 pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
 
@@ -22,7 +25,7 @@ use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Engine, Guest, PrepareError};
 use crate::ids::{BadId, VersionId, check_name};
 
-use store::{Deployment, Store};
+use store::{Deployment, Record, Store};
 
 /// A deployed app as it is now; a new deploy makes a new one.
 pub struct App {
@@ -57,8 +60,13 @@ pub enum DeployError {
     /// What it describes is not right.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// It takes away or retypes what the live version offers, and `breaking` was not said.
-    #[error("this version breaks callers of the live one:\n{}\nsay --breaking to deploy it all the same", .0.join("\n"))]
+    /// It takes away or retypes what the live version offers, or does not read the state that an earlier one may
+    /// have left, and `breaking` was not said.
+    #[error(
+        "this version breaks callers of the live one, or does not read state that is there:\n{}\nsay --breaking to \
+         deploy it all the same",
+        .0.join("\n")
+    )]
     Breaking(Vec<String>),
     /// The disk failed.
     #[error("the registry could not be written: {0}")]
@@ -130,19 +138,31 @@ impl Registry {
 
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.app(app);
+        let mut record = match self.store.record(app) {
+            Ok(record) => record,
+            // What it says of the state that is there is lost; that is for somebody to decide.
+            Err(_) if breaking => Record::default(),
+            Err(error) => {
+                let text = format!("{error:#}; say --breaking to replace it");
+                return Err(DeployError::Storage(text));
+            }
+        };
+        let mut breaks = Vec::new();
         if let Some(live) = &live {
             if is_live(live) {
                 return Ok(Deployed { version, changed: false });
             }
-            let breaks = contract.breaks(&live.contract);
-            if !breaks.is_empty() && !breaking {
-                return Err(DeployError::Breaking(breaks));
-            }
+            breaks = contract.breaks(&live.contract);
         }
+        breaks.extend(lineage::unreadable(&record.states, &contract));
+        if !breaks.is_empty() && !breaking {
+            return Err(DeployError::Breaking(breaks));
+        }
+        lineage::extend(&mut record.states, &contract);
         let deployed_at_ms = self.clock.now_ms();
-        let deployment = Deployment { version, deployed_at_ms, config: config.clone() };
+        record.versions.push(Deployment { version, deployed_at_ms, config: config.clone() });
         self.store
-            .publish(app, component, deployment)
+            .publish(app, component, record)
             .map_err(|error| DeployError::Storage(format!("{error:#}")))?;
         let logs = live.map(|live| Arc::clone(&live.logs)).unwrap_or_default();
         let name = app.to_owned();
@@ -235,6 +255,37 @@ mod tests {
         let after = registry.app("bank").expect("live");
         assert!(Arc::ptr_eq(&before.logs, &after.logs));
         assert!(deploy(&registry, DEPOSIT, false).expect("deployed").changed, "adds only");
+    }
+
+    #[test]
+    fn state_that_may_be_there_must_be_read_also_after_a_restart() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let state = |state: &str| {
+            format!(r#"{{"entities":[{{"type":"account","handlers":[],"state":{state}}}]}}"#)
+        };
+        let first = state(r#"{"fields":{"balance":{"kind":"plain","schema":{"type":"integer"}}}}"#);
+        let retyped =
+            state(r#"{"fields":{"balance":{"kind":"plain","schema":{"type":"string"}}}}"#);
+        let second = r#"{"version":2,"migrates_from":1,
+            "fields":{"balance":{"kind":"plain","schema":{"type":"string"}}}}"#;
+        let second = state(second);
+        deploy(&open(dir.path()), &first, false).expect("deployed");
+        let error = deploy(&open(dir.path()), &retyped, false).expect_err("unreadable");
+        let text = error.to_string();
+        assert!(text.contains("account.balance") && text.contains("--breaking"), "{text}");
+        deploy(&open(dir.path()), &second, false).expect("migrates");
+        let record = dir.path().join("apps/bank.json");
+        let kept = std::fs::read(&record).expect("there");
+        std::fs::write(&record, b"{").expect("damaged");
+        let error = deploy(&open(dir.path()), &second, false).expect_err("nobody knows");
+        assert!(
+            matches!(&error, DeployError::Storage(why) if why.contains("--breaking")),
+            "{error}"
+        );
+        std::fs::write(&record, kept).expect("mended");
+        let error = deploy(&open(dir.path()), &first, false).expect_err("an older version");
+        assert!(matches!(&error, DeployError::Breaking(breaks) if breaks.len() == 1), "{error}");
+        assert!(deploy(&open(dir.path()), &first, true).expect("it was said").changed);
     }
 
     #[test]

@@ -9,17 +9,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::lineage::Lineage;
 use crate::config::AppConfig;
 use crate::ids::{VersionId, check_name};
 use crate::limits;
 
 /// What an app's file says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     /// Of this text; older and newer hosts can tell.
     pub(super) format: u32,
     /// Deployed versions, the live one last.
     pub(super) versions: Vec<Deployment>,
+    /// What state entities may be in.
+    #[serde(default)]
+    pub(super) states: Lineage,
 }
 
 /// One deploy.
@@ -34,7 +38,8 @@ pub(super) struct Deployment {
     pub(super) config: AppConfig,
 }
 
-const FORMAT: u32 = 1;
+/// 2: what state entities may be in.
+const FORMAT: u32 = 2;
 
 /// The two folders.
 pub(super) struct Store {
@@ -98,21 +103,19 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Makes a deployment the live one of `app`, first the component, then the record, each durable before
-    /// the next.
+    /// Makes the last deployment of `record`, which is of `component`, the live one of `app`: first the component,
+    /// then the record, each durable before the next.
     pub(super) fn publish(
         &self,
         app: &str,
         component: &[u8],
-        deployment: Deployment,
+        mut record: Record,
     ) -> anyhow::Result<()> {
-        if self.component(deployment.version).is_err() {
-            replace(&self.components, &self.component_file(deployment.version), component)?;
+        let version = VersionId::of(component);
+        if self.component(version).is_err() {
+            replace(&self.components, &self.component_file(version), component)?;
         }
-        // A record that cannot be read has nothing to keep: the app is not served by it either.
-        let mut record = self.record(app).unwrap_or_default();
         record.format = FORMAT;
-        record.versions.push(deployment);
         let surplus = record.versions.len().saturating_sub(limits::APP_VERSIONS_KEPT);
         record.versions.drain(..surplus);
         replace(&self.apps, &self.app_file(app), &serde_json::to_vec_pretty(&record)?)
@@ -174,12 +177,18 @@ mod tests {
         Deployment { version, deployed_at_ms: at, config: AppConfig::default() }
     }
 
+    fn publish(store: &Store, component: &[u8], at: u64) {
+        let mut record = store.record("bank").unwrap_or_default();
+        record.versions.push(deployment(component, at));
+        store.publish("bank", component, record).expect("published");
+    }
+
     #[test]
     fn what_is_published_reads_back() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
-        store.publish("bank", b"one", deployment(b"one", 1)).expect("published");
-        store.publish("bank", b"two", deployment(b"two", 2)).expect("published");
+        publish(&store, b"one", 1);
+        publish(&store, b"two", 2);
         let store = Store::open(dir.path()).expect("open");
         assert_eq!(store.names().expect("names"), ["bank"]);
         let record = store.record("bank").expect("record");
@@ -192,10 +201,10 @@ mod tests {
     fn damage_is_an_error_and_leftovers_go() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
-        store.publish("bank", b"one", deployment(b"one", 1)).expect("published");
+        publish(&store, b"one", 1);
         fs::write(store.component_file(VersionId::of(b"one")), b"ome").expect("write");
         assert!(store.component(VersionId::of(b"one")).is_err());
-        store.publish("bank", b"one", deployment(b"one", 2)).expect("published");
+        publish(&store, b"one", 2);
         assert!(store.component(VersionId::of(b"one")).is_ok(), "mended by the next deploy");
 
         fs::write(store.app_file("bank"), b"{").expect("write");
@@ -210,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
         for at in 0..=limits::APP_VERSIONS_KEPT as u64 {
-            store.publish("bank", b"one", deployment(b"one", at)).expect("published");
+            publish(&store, b"one", at);
         }
         let versions = store.record("bank").expect("record").versions;
         assert_eq!(versions.len(), limits::APP_VERSIONS_KEPT);

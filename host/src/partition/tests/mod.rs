@@ -2,6 +2,7 @@
 //! checkpoints, failures and crashes. Each file below has its own handlers in plain Rust, and a model that is
 //! obviously right to compare with. Invariant: one seed gives one run.
 
+mod migrations;
 mod replies;
 mod transfers;
 

@@ -130,7 +130,8 @@ struct Sim {
     asks: u64,
     tokens: Vec<(u64, CallbackToken)>,
     opening: Vec<(u64, Waiting<Answer>)>,
-    using: Vec<(u64, Said, Waiting<CallbackUsed>)>,
+    /// Uses of callbacks; none of what was said with a wrong secret.
+    using: Vec<(u64, Option<Said>, Waiting<CallbackUsed>)>,
     /// What the users of a callback were told that it heard.
     accepted: BTreeMap<u64, Said>,
 }
@@ -231,7 +232,10 @@ impl Sim {
     }
 
     fn take_back(&mut self) {
-        let n = self.machine.rng.random_range(0..self.asks);
+        let mut n = self.machine.rng.random_range(0..self.asks);
+        if let Some((open, _)) = self.tokens.last().filter(|_| n.is_multiple_of(2)) {
+            n = *open;
+        }
         drop(self.call(desk(n), "cancel", &json!({ "n": n })));
     }
 
@@ -261,7 +265,12 @@ impl Sim {
     }
 
     fn use_callback(&mut self) {
-        let (n, token) = self.tokens[self.machine.rng.random_range(0..self.tokens.len())];
+        let (mut n, mut token) = self.tokens[self.machine.rng.random_range(0..self.tokens.len())];
+        let withdrawn = self.machine.jobs.iter().find(|job| job.message.handler == "cancel");
+        let withdrawn = withdrawn.map(|job| number(&job.message));
+        if let Some(raced) = self.tokens.iter().find(|(n, _)| Some(*n) == withdrawn) {
+            (n, token) = *raced;
+        }
         let way = self.machine.rng.random_range(0..5u8);
         let failure = || Failure {
             code: "refused".into(),
@@ -277,23 +286,11 @@ impl Sim {
         let said = Said { reply: end, fingerprint: [way.min(3); 16] };
         let (to, used) = oneshot::channel();
         let Said { reply, fingerprint } = said.clone();
-        if way == 4 {
-            let token = CallbackToken::new(token.id(), [0; 16]);
-            let mut wrong = used;
-            self.machine.core.use_callback(&Use { token, reply, fingerprint }, to);
-            self.machine.settle();
-            if let Ok(Ok(used)) = wrong.try_recv() {
-                assert_eq!(
-                    used.into_inner(),
-                    CallbackUsed::Unknown,
-                    "a wrong secret does something"
-                );
-            }
-            return;
-        }
-        self.machine.note(format!("use {n} {:?}", said.fingerprint[0]));
+        self.machine.note(format!("use {n} {way}"));
+        let wrong = way == 4;
+        let token = if wrong { CallbackToken::new(token.id(), [0; 16]) } else { token };
         self.machine.core.use_callback(&Use { token, reply, fingerprint }, to);
-        self.using.push((n, said, used));
+        self.using.push((n, Some(said).filter(|_| !wrong), used));
     }
 
     /// Hears what users and openers of callbacks were told.
@@ -315,8 +312,12 @@ impl Sim {
         self.using.retain_mut(|(n, said, used)| match used.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => true,
             Ok(Ok(used)) => {
-                let before = accepted.get(n);
-                match used.into_inner() {
+                let (used, before) = (used.into_inner(), accepted.get(n));
+                let Some(said) = said else {
+                    assert_eq!(used, CallbackUsed::Unknown, "a wrong secret does something");
+                    return false;
+                };
+                match used {
                     CallbackUsed::Now => {
                         assert!(before.is_none(), "{n} was used twice");
                         accepted.insert(*n, said.clone());
@@ -325,7 +326,7 @@ impl Sim {
                         assert!(before.is_none_or(|b| b == said), "{n} was used otherwise");
                         accepted.insert(*n, said.clone());
                     }
-                    CallbackUsed::Otherwise => assert!(before != Some(said), "{n} was used so"),
+                    CallbackUsed::Otherwise => assert!(before != Some(&*said), "{n} was used so"),
                     CallbackUsed::Unknown => assert!(before.is_none(), "{n} was forgotten"),
                 }
                 false
@@ -527,8 +528,8 @@ fn simulate(seed: u64) -> (usize, Vec<String>) {
 
 #[test]
 fn each_end_is_told_once_under_crashes_at_any_point() {
-    let crashes = every_seed(0..24, simulate);
-    assert!(crashes > 100, "only {crashes} crashes: the simulator is too kind");
+    let crashes = every_seed(0..16, simulate);
+    assert!(crashes > 60, "only {crashes} crashes: the simulator is too kind");
 }
 
 #[test]
