@@ -32,7 +32,10 @@ async fn rust() {
     let host = Host::start().await;
     let since = Instant::now();
     deploy(&host, &example("counter"), "counter").await;
-    measure(&host, "counter", since.elapsed()).await;
+    let deployed_in = since.elapsed();
+    deploy(&host, &example("counter"), "shared").await;
+    add_one(&host, 1).await;
+    measure(&host, "counter", deployed_in).await;
 }
 
 async fn answers_and_continues_like_rust(name: &str) {
