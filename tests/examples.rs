@@ -7,14 +7,13 @@ mod harness;
 #[path = "openapi/mod.rs"]
 mod openapi;
 
-use std::time::Duration;
+use std::path::Path;
 
-use serde_json::json;
+use tokio::process::Command;
 
 use harness::transcript::{Step, deploy, matches, readme, replay, root, run, transcript, words};
-use harness::{Guest, Host, eventually};
+use harness::{Guest, Host, cargo_environment};
 
-const EVENTUALLY: Duration = Duration::from_secs(20);
 /// Examples that the project promises; there may be more.
 const EXPECTED: [&str; 8] =
     ["approvals", "bank", "chat", "counter", "inventory", "ledger", "reminder", "shop"];
@@ -42,30 +41,51 @@ async fn the_transcripts_of_the_examples_are_true() {
     }
 }
 
+/// The README's way from nothing to a durable call and over a crash, command by command.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_project_builds_deploys_and_answers() {
+async fn the_five_minutes_of_the_readme_are_true() {
     let folder = tempfile::tempdir().expect("a scratch folder");
-    let host = Host::start().await;
-    run(&host, folder.path(), &["new", "hello"]).await.expect("keystead new");
-    let again = run(&host, folder.path(), &["new", "hello"]).await.expect_err("it exists");
-    assert!(again.contains("exists"), "{again}");
-    let project = folder.path().join("hello");
-    // The same versions as everything else here, so that cargo has nothing to look up.
-    std::fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).expect("a lock file");
-    deploy(&host, &project, "hello").await;
+    let mut host = Host::start().await;
+    let mut dir = folder.path().to_owned();
+    let mut alive = true;
+    let steps = readme(&root());
+    assert!(steps.len() > 10, "the README shows only {} commands", steps.len());
+    for step in steps {
+        match step.command.as_str() {
+            // What it makes is under test already.
+            "cargo install --path host" => {}
+            "keystead new counting" => {
+                run(&host, &dir, &["new", "counting"]).await.expect("keystead new");
+                let again = run(&host, &dir, &["new", "counting"]).await.expect_err("it exists");
+                assert!(again.contains("exists"), "{again}");
+            }
+            "cd counting" => {
+                dir.push("counting");
+                // The same versions as everything else here, so that cargo has nothing to look up.
+                let lock = std::fs::copy(root().join("Cargo.lock"), dir.join("Cargo.lock"));
+                lock.expect("a lock file");
+            }
+            "cargo test" => cargo_test(&dir).await,
+            "keystead dev" if alive => deploy(&host, &dir, "counting").await,
+            "keystead dev" => host.spawn().await,
+            command if command.starts_with("kill -9 ") => {
+                host.kill().await;
+                alive = false;
+            }
+            _ => replay(&host, &dir, "the project", &[step]).await,
+        }
+    }
+    let all = ["call", "counting/counter/b", "give", r#"{"to": "a", "amount": 4}"#];
+    let refused = run(&host, &dir, &all).await.expect_err("only 3 are left");
+    assert!(refused.contains("only 3 left"), "{refused}");
+}
 
-    let call = ["call", "hello/counter/a", "add", r#"{"amount": 5}"#];
-    assert_eq!(run(&host, &project, &call).await.expect("call").trim(), "5");
-    let give = ["call", "hello/counter/a", "give", r#"{"to": "b", "amount": 2}"#];
-    assert_eq!(run(&host, &project, &give).await.expect("call").trim(), "3");
-    eventually("what was given arrives", EVENTUALLY, || async {
-        let read = run(&host, &project, &["read", "hello/counter/b", "count"]).await;
-        if read.as_deref().map(str::trim) == Ok("2") { Ok(()) } else { Err(format!("{read:?}")) }
-    })
-    .await;
-    let all = ["call", "hello/counter/b", "give", r#"{"to": "a", "amount": 3}"#];
-    let refused = run(&host, &project, &all).await.expect_err("only 2 are left");
-    assert!(refused.contains("only 2 left"), "{refused}");
+async fn cargo_test(dir: &Path) {
+    let mut cargo = Command::new("cargo");
+    let output = cargo.arg("test").current_dir(dir).envs(cargo_environment()).output().await;
+    let output = output.expect("cargo");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo test in {}:\n{said}", dir.display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
