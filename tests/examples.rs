@@ -9,6 +9,7 @@ mod openapi;
 
 use std::path::Path;
 
+use serde_json::json;
 use tokio::process::Command;
 
 use harness::transcript::{Step, deploy, matches, readme, replay, root, run, transcript, words};

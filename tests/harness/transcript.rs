@@ -210,7 +210,10 @@ async fn curl(host: &Host, words: &[String]) -> String {
             "-d" | "--data" => {
                 body = Some(value().clone());
                 let form = "application/x-www-form-urlencoded";
-                headers.insert(0, ("Content-Type".into(), form.into()));
+                // A header that is given wins over the option's, wherever it stands.
+                if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                    headers.insert(0, ("Content-Type".into(), form.into()));
+                }
             }
             "--json" => {
                 body = Some(value().clone());
