@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::parse::Parser as _;
 use syn::{Attribute, Fields, ItemStruct, LitInt, parse2};
 
@@ -134,7 +134,8 @@ fn plain_state(plain: &[&StateField<'_>]) -> (TokenStream, TokenStream, TokenStr
     let idents: Vec<_> = plain.iter().map(|field| &field.field.ident).collect();
     let stored = plain.iter().map(|field| {
         let (serde, ident, ty) = (field.serde(), &field.field.ident, &field.field.ty);
-        let default = (!field.has_default).then(|| quote!(#[serde(default)]));
+        let default =
+            (!field.has_default).then(|| quote_spanned!(crate::at(ty)=> #[serde(default)]));
         quote!(#(#serde)* #default #ident: #ty)
     });
     let borrowed = plain.iter().map(|field| {

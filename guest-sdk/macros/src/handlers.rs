@@ -7,10 +7,10 @@ use syn::{Attribute, Ident, ImplItem, ImplItemFn, ItemImpl, Type, Visibility, pa
 use crate::method::{Handler, INTERNAL, Kind, REPLY};
 use crate::migrate::{self, Step};
 use crate::schema::Json;
-use crate::{Mistakes, client, docs, names, schema};
+use crate::{Mistakes, Wrong, client, docs, names, schema};
 
 /// The block as it is, the table, the client, and the registration.
-pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> Result<TokenStream, Wrong> {
     let mut mistakes = Mistakes::default();
     if !arguments.is_empty() {
         mistakes.add(arguments, "#[handlers] takes no arguments");
@@ -19,21 +19,30 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
         syn::Error::new(error.span(), "#[handlers] goes on an impl block: `impl Account { … }`")
     })?;
     let entity = entity_name(&item, &mut mistakes);
-    let (mut handlers, mut steps) = (Vec::new(), Vec::new());
+    let (mut handlers, mut steps, mut sound) = (Vec::new(), Vec::new(), Vec::new());
     for item in &item.items {
         let ImplItem::Fn(method) = item else { continue };
         if let Some(attribute) = migrate::attribute(method) {
             steps.extend(Step::read(method, attribute, entity.as_ref(), &mut mistakes));
         } else if matches!(method.vis, Visibility::Public(_)) {
+            let before = mistakes.count;
             handlers.push(Handler::read(method, &mut mistakes));
+            sound.push(mistakes.count == before);
         } else if let Some(internal) = internal(method) {
             mistakes.add(internal, "only a pub method is a handler: make it `pub`");
         }
     }
     migrate::check(&mut steps, &mut mistakes);
+    let before = mistakes.count;
     check_names(&item, &handlers, &mut mistakes);
-    mistakes.finish()?;
+    let clashes = mistakes.count > before;
     forget_own_attributes(&mut item);
+    if let Err(error) = mistakes.finish() {
+        let mut sound = sound.into_iter();
+        handlers.retain(|_| sound.next() == Some(true));
+        let known = entity.filter(|_| !clashes).map(|entity| rest(&entity, &item, &handlers));
+        return Err(Wrong { error, rest: known.unwrap_or_default() });
+    }
     let Some(entity) = entity else { return Ok(quote!(#item)) };
 
     let rows = handlers.iter().map(row);
@@ -54,6 +63,20 @@ pub(crate) fn expand(arguments: &TokenStream, item: TokenStream) -> syn::Result<
 
         ::keystead_sdk::register!(#entity);
     })
+}
+
+/// What is left of a block with mistakes: its methods, and a client of the handlers that are right.
+fn rest(entity: &Ident, item: &ItemImpl, sound: &[Handler]) -> TokenStream {
+    let client = client::expand(entity, sound);
+    quote! {
+        #item
+
+        impl ::keystead_sdk::Handlers for #entity {
+            const HANDLERS: &'static [::keystead_sdk::Handler<Self>] = &[];
+        }
+
+        #client
+    }
 }
 
 /// Takes away what only this macro understands.
@@ -232,13 +255,28 @@ mod tests {
     use super::*;
 
     fn expanded(item: &str) -> syn::Result<String> {
-        let output = expand(&TokenStream::new(), item.parse().expect("tokens"))?;
-        Ok(output.to_string())
+        let output = expand(&TokenStream::new(), item.parse().expect("tokens"));
+        Ok(output.map_err(|wrong| wrong.error)?.to_string())
     }
 
     fn mistakes(item: &str) -> Vec<String> {
         let error = expanded(item).expect_err(item);
         error.into_iter().map(|one| one.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_right_can_be_used_beside_what_is_wrong() {
+        let item = "impl Account { pub async fn close(&mut self) {} pub fn open(&mut self) {} }";
+        let wrong = expand(&TokenStream::new(), item.parse().expect("tokens")).expect_err("async");
+        let output = wrong.output().to_string();
+        assert!(
+            output.contains("compile_error") && output.contains("pub fn open (& self"),
+            "{output}"
+        );
+        assert!(!output.contains("pub fn close (& self"), "{output}");
+        let twice = "impl Account { pub fn open(&mut self) {} pub fn open(&mut self) {} }";
+        let wrong = expand(&TokenStream::new(), twice.parse().expect("tokens")).expect_err("two");
+        assert!(wrong.rest.is_empty(), "rustc would say it again: {}", wrong.rest);
     }
 
     #[test]

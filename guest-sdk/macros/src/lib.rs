@@ -51,7 +51,10 @@ pub fn entity(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// entity's later.
 #[proc_macro_attribute]
 pub fn handlers(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand(handlers::expand(&arguments.into(), item.into()))
+    match handlers::expand(&arguments.into(), item.into()) {
+        Ok(output) => output.into(),
+        Err(wrong) => wrong.output().into(),
+    }
 }
 
 /// Makes a struct or an enum a value of arguments, results and state: it derives `Debug`, `Clone`, `PartialEq`,
@@ -85,9 +88,33 @@ fn at(tokens: &impl syn::spanned::Spanned) -> proc_macro2::Span {
     proc_macro2::Span::call_site().located_at(tokens.span())
 }
 
+/// What is wrong with an item, and what can be said of it all the same, so that whoever uses it is not told of
+/// mistakes that are not theirs.
+#[derive(Debug)]
+struct Wrong {
+    error: syn::Error,
+    rest: proc_macro2::TokenStream,
+}
+
+impl Wrong {
+    fn output(&self) -> proc_macro2::TokenStream {
+        let (error, rest) = (self.error.to_compile_error(), &self.rest);
+        quote::quote!(#error #rest)
+    }
+}
+
+impl From<syn::Error> for Wrong {
+    fn from(error: syn::Error) -> Self {
+        Self { error, rest: proc_macro2::TokenStream::new() }
+    }
+}
+
 /// Collects mistakes, so that all are reported.
 #[derive(Default)]
-struct Mistakes(Option<syn::Error>);
+struct Mistakes {
+    all: Option<syn::Error>,
+    count: usize,
+}
 
 impl Mistakes {
     fn add(&mut self, at: &dyn quote::ToTokens, message: &str) {
@@ -95,13 +122,14 @@ impl Mistakes {
     }
 
     fn add_error(&mut self, error: syn::Error) {
-        match &mut self.0 {
+        self.count += 1;
+        match &mut self.all {
             Some(all) => all.combine(error),
-            None => self.0 = Some(error),
+            None => self.all = Some(error),
         }
     }
 
     fn finish(self) -> syn::Result<()> {
-        self.0.map_or(Ok(()), Err)
+        self.all.map_or(Ok(()), Err)
     }
 }
