@@ -131,6 +131,6 @@ fn orders_are_whole_or_not_there_at_all() {
 #[test]
 fn orders_are_whole_when_messages_are_parked_and_retried() {
     World::explore(0..200, |world| {
-        all_or_nothing(world.attempts(3).faults(|faults| faults.parking(20)))
+        all_or_nothing(world.attempts(3).faults(|faults| faults.parking(20)));
     });
 }
