@@ -97,12 +97,16 @@ impl<'a> Dev<'a> {
         let lines = sample::curl_lines(&self.ingress, &built.name, &live["contract"]);
         let is_new = app.contract.as_ref() != Some(&live["contract"]);
         app.contract = Some(live["contract"].clone());
+        let docs = format!("{}/docs/{}", self.ingress, built.name);
         let document = json!({"event": "deployed", "app": deployed["app"], "call": lines,
-            "version": deployed["version"], "changed": deployed["changed"]});
+            "docs": docs, "version": deployed["version"], "changed": deployed["changed"]});
         self.out.document(&document, |deployed| {
             let head = format!("{} ({})", deploy::render(deployed), output::took(start.elapsed()));
-            let shown = if is_new { &lines[..] } else { &[] };
-            shown.iter().fold(head, |text, line| format!("{text}\n  {line}"))
+            if !is_new {
+                return head;
+            }
+            let shown = lines.iter().fold(head, |text, line| format!("{text}\n  {line}"));
+            format!("{shown}\n  {docs} reads and tries them in a browser")
         })?;
         Ok(())
     }
