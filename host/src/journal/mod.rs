@@ -58,8 +58,15 @@ pub enum JournalError {
         found: u64,
     },
     /// A record is not what was appended.
-    #[error("journal: the record at position {0} is damaged or does not follow the one before it")]
-    Damaged(u64),
+    #[error("{file}: the record at position {position} is damaged: {problem}")]
+    Damaged {
+        /// The file it is or should be in.
+        file: String,
+        /// Its position.
+        position: u64,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// A partition's log.

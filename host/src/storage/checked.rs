@@ -154,6 +154,8 @@ impl Checked {
             self.name,
             block * BLOCK as u64
         );
+        // Whoever reads next hears only that a read failed before.
+        tracing::error!("{problem}; `keystead doctor` says more");
         io::Error::new(ErrorKind::InvalidData, problem)
     }
 
