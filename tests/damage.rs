@@ -198,7 +198,9 @@ async fn judge(sound: &Sound, folder: &Folder, damage: &Damage, what: &str) -> E
     let names = |log: &str| {
         damage.files.iter().any(|file| {
             let name = Path::new(file).file_name().expect("a name").to_string_lossy();
-            log.contains(&*name)
+            // What is gone has no name but in the files beside it.
+            let gone = name.starts_with("journal-") && log.contains("journal: ");
+            log.contains(&*name) || gone
         })
     };
     let host = match Host::try_start_over(|at| write(folder, at)).await {

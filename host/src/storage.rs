@@ -4,16 +4,20 @@
 //! beside the file, without which redb would serve whatever it finds.
 
 mod checked;
+mod unchanged;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{Builder, Database};
+use redb::{Builder, Database, StorageBackend as _};
+
+use crate::limits;
 
 pub use checked::{BLOCK, differing, sums_of};
 use checked::{Checked, Opened};
+use unchanged::Unchanged;
 
 /// Why a data file could not be opened, read or written. After any of these the file must be reopened: redb
 /// refuses further work on a handle that saw an I/O error, and a failed commit may or may not have happened.
@@ -72,6 +76,32 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
             .map_err(|error| failed(format!("cannot be synced: {error}")))?;
     }
     Ok(database)
+}
+
+/// Opens the redb file at `path` to look at it: nothing of it changes, whatever redb does. `by_sums` says that
+/// blocks are compared with their checksums; else redb compares all of them with its own, now.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn look(path: &Path, by_sums: bool) -> Result<Database, StorageError> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let unfit = |error: std::io::Error| failed(format!("cannot be opened: {error}"));
+    let mut builder = Builder::new();
+    builder.set_cache_size(limits::DOCTOR_CACHE_BYTES);
+    let backend = if by_sums {
+        let Opened { file, familiar } = Checked::open(path).map_err(unfit)?;
+        builder.set_check_integrity_on_open(!familiar);
+        Unchanged::checked(file).map_err(unfit)?
+    } else {
+        builder.set_check_integrity_on_open(true);
+        Unchanged::plain(path).map_err(unfit)?
+    };
+    // An empty file would be made a new database.
+    if backend.len().map_err(unfit)? == 0 {
+        return Err(failed("is empty".into()));
+    }
+    guarded(&failed, || builder.create_with_backend(backend))
 }
 
 /// Runs redb over a file that may be damaged. It may panic on one; that must cost this file, not the process.

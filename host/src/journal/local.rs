@@ -18,7 +18,7 @@ use crate::limits;
 use crate::storage::StorageError;
 
 /// Segments are `journal-` and their first position in 20 digits.
-const PREFIX: &str = "journal-";
+pub(super) const PREFIX: &str = "journal-";
 /// Files that wait to be segments again.
 const SPARE: &str = "spare-";
 
@@ -288,7 +288,7 @@ fn next_size(size: u64) -> u64 {
     (size * 2).clamp(limits::JOURNAL_SEGMENT_BYTES_MIN, limits::JOURNAL_SEGMENT_BYTES_MAX)
 }
 
-fn name_of(first: Position) -> String {
+pub(super) fn name_of(first: Position) -> String {
     format!("{PREFIX}{:020}", first.0)
 }
 
@@ -317,7 +317,7 @@ fn missing(from: Mark) -> JournalError {
         "the checkpoint is at position {}, and the journal does not reach it: files are missing",
         from.position.0
     );
-    StorageError::new(PREFIX, problem).into()
+    StorageError::new("journal", problem).into()
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@ mod local;
 mod memory;
 mod receipt;
 mod segment;
+mod survey;
 
 use bytes::Bytes;
 
 pub use local::LocalJournal;
 pub use memory::{MemoryDisk, MemoryJournal};
 pub use receipt::{Durable, Parked, Receipt};
+pub use survey::{Survey, Trouble, survey};
 
 use crate::ids::Position;
 use crate::storage::StorageError;
@@ -47,7 +49,7 @@ pub struct Mark {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The storage under it failed.
-    #[error("journal: {0}")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
     /// A record is missing.
     #[error("journal: position {expected} is missing; the next one there is {found}")]

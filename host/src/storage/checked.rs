@@ -150,9 +150,10 @@ impl Checked {
 
     fn damaged(&self, block: u64) -> io::Error {
         let problem = format!(
-            "{} is damaged at byte {}: the {BLOCK} bytes there are not those that were written",
+            "{} is damaged at byte {}: the {BLOCK} bytes there do not agree with their checksum in {}",
             self.name,
-            block * BLOCK as u64
+            block * BLOCK as u64,
+            name_of(&sums_of(Path::new(&self.name))),
         );
         // Whoever reads next hears only that a read failed before.
         tracing::error!("{problem}; `keystead doctor` says more");
