@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use harness::sample::{self, Kept, Served};
-use harness::Host;
+use harness::{Host, PATIENCE, eventually, keystead};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
 
 const BLOCK: usize = 4096;
 
@@ -62,6 +63,139 @@ async fn the_head_of_the_state_file_is_as_safe_as_the_rest() {
         damage.apply(&mut folder);
         judge(&sound, &folder, &damage, &format!("bit {bit} of the head")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_counts_what_is_there_and_changes_nothing() {
+    let sound = sound().await;
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let data = scratch.path().join("data");
+    write(&sound.folder, &data);
+    let (code, report) = doctor(&data, &[]).await;
+    assert_eq!((code, &report["healthy"]), (0, &json!(true)), "{report:#}");
+    let census = &report["partitions"][0];
+    // Each round leaves 3 delayed messages and 3 timers, one message that backs off, and one dead letter.
+    for (what, count) in [("entities", 8), ("queued", 2), ("scheduled", 12), ("dead", 2)] {
+        assert_eq!(census[what], count, "{what}: {report:#}");
+    }
+    assert_eq!(report["apps"][0]["app"], "app", "{report:#}");
+    assert!(census["journal_last"].as_u64() > census["checkpoint"].as_u64(), "{report:#}");
+    assert!(read(&data) == sound.folder, "looking changed something");
+    let (code, report) = doctor(&data, &["--repair"]).await;
+    assert_eq!((code, &report["repaired"]), (0, &json!([])), "nothing to mend: {report:#}");
+    assert!(read(&data) == sound.folder, "a healthy folder was changed");
+    assert_eq!(doctor(&scratch.path().join("none"), &[]).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_keeps_away_from_a_folder_in_use() {
+    let host = Host::start().await;
+    for args in [&[][..], &["--repair"]] {
+        assert_eq!(doctor(&host.data(), args).await.0, 2);
+    }
+    assert_eq!(host.totals().await.queued, 0, "the host goes on");
+}
+
+/// What a host refuses the doctor names; what it mends a host serves; and if it says that nothing is lost,
+/// nothing is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_doctor_mends_is_served_and_what_it_calls_lost_is_all_that_is() {
+    let damages = number("KEYSTEAD_DAMAGES").unwrap_or(60);
+    let seed = number("KEYSTEAD_DAMAGE_SEED").unwrap_or(1);
+    let sound = sound().await;
+    let (mut healthy, mut mended, mut beyond) = (0, 0, 0);
+    for seed in seed..seed + damages {
+        let mut folder = sound.folder.clone();
+        let damage = Damage::draw(&sound.folder, &mut StdRng::seed_from_u64(seed));
+        damage.apply(&mut folder);
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let data = scratch.path().join("data");
+        write(&folder, &data);
+        let (code, report) = doctor(&data, &[]).await;
+        let what = format!("KEYSTEAD_DAMAGE_SEED={seed}: {damage:?}\n{report:#}");
+        assert!(read(&data) == folder, "{what}\nlooking changed something");
+        if code == 0 {
+            let ending = judge(&sound, &folder, &damage, &what).await;
+            assert!(matches!(ending, Ending::Unharmed), "{what}\nnot named");
+            healthy += 1;
+            continue;
+        }
+        assert!(code == 1 && damage.is_named(&report.to_string()), "{what}\nexit code {code}");
+        let lossless = list(&report["problems"]).iter().all(loses_nothing);
+        let (code, after) = doctor(&data, &["--repair"]).await;
+        if code != 0 {
+            let left = list(&after["problems"]);
+            assert!(left.iter().all(|problem| problem["repair"].is_null()), "{what}\n{after:#}");
+            beyond += 1;
+            continue;
+        }
+        let kept = read(&data);
+        for (name, bytes) in &folder {
+            let stays = |other: &Vec<u8>| other == bytes;
+            assert!(name == "lock" || kept.values().any(stays), "{what}\n{name} is not kept");
+        }
+        let host = Host::start_over(|at| write(&kept, at)).await;
+        let found = sample::served(&host.client(), &sound.kept).await;
+        if lossless && !damage.hits_last(&sound.last) {
+            assert_eq!(found, sound.served, "{what}\n{after:#}");
+        }
+        mended += 1;
+    }
+    println!("{healthy} healthy, {mended} mended, {beyond} beyond repair");
+}
+
+/// A journal that is damaged in the middle is cut there: what came before is served, exactly.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_is_cut_at_the_damage() {
+    let sound = sound().await;
+    let (file, last) = sound.last.clone();
+    for block in [last - 1, last - 9, last - 20] {
+        let mut folder = sound.folder.clone();
+        Damage { files: vec![file.clone()], what: What::Flip(block * BLOCK * 8 + 77) }.apply(&mut folder);
+        // The same journal, as it was when it ended there.
+        let mut shorter = sound.folder.clone();
+        for block in block..=last {
+            Damage { files: vec![file.clone()], what: What::Zero(block) }.apply(&mut shorter);
+        }
+        let host = Host::start_over(|at| write(&shorter, at)).await;
+        // What a message that was cut off has not done yet it does again: dead letters have another time then.
+        let told = |mut served: Served| {
+            served.retain(|question, _| question.starts_with("app/") || question.contains("/app/"));
+            served
+        };
+        let expected = told(sample::served(&host.client(), &sound.kept).await);
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let data = scratch.path().join("data");
+        write(&folder, &data);
+        let (code, report) = doctor(&data, &["--repair"]).await;
+        assert_eq!((code, list(&report["repaired"]).len()), (0, 1), "{report:#}");
+        let host = Host::start_over(|at| write(&read(&data), at)).await;
+        eventually(&format!("block {block}: what came before is served"), PATIENCE, || async {
+            let found = told(sample::served(&host.client(), &sound.kept).await);
+            if found == expected { Ok(()) } else { Err(format!("{found:?}\nnot\n{expected:?}")) }
+        })
+        .await;
+    }
+}
+
+/// Runs `keystead doctor --json`; its exit code and what it printed.
+async fn doctor(data: &Path, args: &[&str]) -> (i32, Value) {
+    let mut command = tokio::process::Command::new(keystead());
+    command.args(["doctor", "--json", "--data"]).arg(data).args(args);
+    let output = command.output().await.expect("keystead doctor");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked at host"), "{stderr}");
+    let code = output.status.code().unwrap_or_else(|| panic!("{stderr}"));
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| json!(stderr));
+    (code, report)
+}
+
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn loses_nothing(problem: &Value) -> bool {
+    problem["lost"].as_str().is_some_and(|lost| lost.starts_with("nothing"))
 }
 
 /// How a host took a damage.
@@ -181,6 +315,15 @@ impl Damage {
         }
     }
 
+    fn is_named(&self, log: &str) -> bool {
+        self.files.iter().any(|file| {
+            let name = Path::new(file).file_name().expect("a name").to_string_lossy();
+            // What is gone has no name but in the files beside it.
+            let gone = name.starts_with("journal-") && log.contains("journal: ");
+            log.contains(&*name) || gone
+        })
+    }
+
     /// True when it is in, or takes away, the last record of the journal.
     fn hits_last(&self, (file, block): &(String, usize)) -> bool {
         self.files.contains(file)
@@ -195,18 +338,10 @@ impl Damage {
 
 /// Starts a host over `folder` and holds what it serves against what the sound one serves.
 async fn judge(sound: &Sound, folder: &Folder, damage: &Damage, what: &str) -> Ending {
-    let names = |log: &str| {
-        damage.files.iter().any(|file| {
-            let name = Path::new(file).file_name().expect("a name").to_string_lossy();
-            // What is gone has no name but in the files beside it.
-            let gone = name.starts_with("journal-") && log.contains("journal: ");
-            log.contains(&*name) || gone
-        })
-    };
     let host = match Host::try_start_over(|at| write(folder, at)).await {
         Ok(host) => host,
         Err(log) => {
-            assert!(names(&log), "{what}: refused, but the file is not named:\n{log}");
+            assert!(damage.is_named(&log), "{what}: refused, but the file is not named:\n{log}");
             return Ending::Refused;
         }
     };
@@ -235,7 +370,7 @@ async fn judge(sound: &Sound, folder: &Folder, damage: &Damage, what: &str) -> E
             "{what}\n{question}\n is {status} {body}\n not {expected:?}\n{log}"
         );
     }
-    assert!(names(&log), "{what}: partly refused, but the file is not named:\n{log}");
+    assert!(damage.is_named(&log), "{what}: partly refused, but the file is not named:\n{log}");
     Ending::Partly
 }
 
@@ -249,7 +384,7 @@ async fn sound() -> Sound {
     host.spawn().await;
     sample::fill(&host, 1, &mut kept).await;
     // Small, and by itself: the last record of the journal is one block.
-    let last = host.client().call("app/probe/e0", "bump", serde_json::json!({})).key("last");
+    let last = host.client().call("app/probe/e0", "bump", json!({})).key("last");
     let answer = last.ok().await;
     kept.keyed.push(("app/probe/e0".into(), "last".into(), answer));
     host.kill().await;

@@ -22,6 +22,8 @@ use crate::storage::{self, StorageError};
 /// What is in a partition.
 #[derive(Debug, Default, Serialize)]
 pub struct Census {
+    /// Its name.
+    pub partition: String,
     /// The position that the state file holds.
     pub checkpoint: u64,
     /// The first position in the journal; 0 when it holds none.
@@ -128,11 +130,19 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
     found.problems.extend(gaps.iter().map(|gap| lost_rows(gap, folder, file("state.redb"))));
     let from = look.mark;
     let lost = Lost::of(&gaps);
-    let read = read(&look.file()?, folder, from, &lost)?;
+    let messages = StateFile::in_memory(|writer| {
+        let waits = |table| matches!(table, Table::Mailbox | Table::Scheduled | Table::Dead);
+        look.rows(&mut |table, key, value| {
+            if waits(table) { writer.put(table, key, Some(value)) } else { Ok(()) }
+        })
+        .map(drop)
+    })?;
+    let read = read(&messages, folder, from, &lost)?;
     found.census.checkpoint = from.position.0;
     found.census.journal_first = read.survey.first.map_or(0, |first| first.0);
     found.census.journal_last = read.survey.end.0;
-    let base = read.view.base().clone();
+    let file_of_base = look.file()?;
+    let base = file_of_base.snapshot()?;
     for entity in read.view.touched() {
         let meta = keys::meta(keys::entity_prefix(entity));
         // One that cannot be read is lost, and not counted.

@@ -76,17 +76,52 @@ impl Store {
         Ok(store)
     }
 
+    /// The folders as they are, for who only looks.
+    pub(super) fn look(dir: &Path) -> Self {
+        Self { apps: dir.join("apps"), components: dir.join("components") }
+    }
+
+    /// Sets an app's record aside under another name, and takes the app off the list. Gives the names of what
+    /// it keeps.
+    pub(super) fn set_aside(&self, app: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let path = self.app_file(app);
+        let mut names = self.listed().unwrap_or_default();
+        names.retain(|name| name != app);
+        let mut kept: Vec<PathBuf> = keep(&self.apps.join(NAMES))?.into_iter().collect();
+        if let Some(copy) = keep(&path)? {
+            kept.push(copy);
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        replace(&self.apps, &self.apps.join(NAMES), &print_names(&names))?;
+        Ok(kept)
+    }
+
+    /// Writes the list of apps anew, from the records that are there. Gives the name of the old one's copy.
+    pub(super) fn list_anew(&self) -> anyhow::Result<Option<PathBuf>> {
+        let path = self.apps.join(NAMES);
+        let kept = keep(&path)?;
+        replace(&self.apps, &path, &print_names(&self.recorded()?))?;
+        Ok(kept)
+    }
+
     /// The names of all apps that have a record or should have one, in order.
     pub(super) fn names(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = self.recorded()?;
+        names.extend(self.listed()?);
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The names of all apps that have a record, in order.
+    pub(super) fn recorded(&self) -> anyhow::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.apps).context("cannot list the registered apps")? {
             let name = entry.context("cannot list the registered apps")?.file_name();
             let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
             names.extend(name.filter(|name| check_name("app", name).is_ok()).map(Into::into));
         }
-        names.extend(self.listed()?);
         names.sort();
-        names.dedup();
         Ok(names)
     }
 
@@ -133,14 +168,14 @@ impl Store {
         if names.iter().any(|name| name == app) {
             return Ok(());
         }
-        names.extend(self.names().unwrap_or_else(|_| vec![app.into()]));
+        names.extend(self.recorded()?);
         names.sort();
         names.dedup();
         replace(&self.apps, &self.apps.join(NAMES), &print_names(&names))
     }
 
     /// The apps that `apps/names` lists; none when there is no such file.
-    fn listed(&self) -> anyhow::Result<Vec<String>> {
+    pub(super) fn listed(&self) -> anyhow::Result<Vec<String>> {
         let path = self.apps.join(NAMES);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
@@ -160,6 +195,22 @@ impl Store {
     fn component_file(&self, version: VersionId) -> PathBuf {
         self.components.join(format!("{}.wasm", blake3::Hash::from_bytes(version.0).to_hex()))
     }
+}
+
+/// Copies a file beside itself, if it is there; the copy is on stable storage then. Gives its name.
+fn keep(path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = |number: u32| {
+        let copy = path.with_file_name(format!("{name}.before-repair-{number}"));
+        (!copy.exists()).then_some(copy)
+    };
+    let copy = (1..).find_map(free).context("no free name for a copy")?;
+    let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
+    copied.with_context(|| format!("cannot copy {}", path.display()))?;
+    Ok(Some(copy))
 }
 
 /// The text of a record: JSON whose first line is the hash of the others.

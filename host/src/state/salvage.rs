@@ -5,9 +5,10 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::{FILE, StateFile, TABLES, Table};
+use super::{FILE, StateFile, TABLES, Table, Writer};
 use crate::journal::Mark;
 use crate::limits;
+use crate::record;
 use crate::storage::{self, StorageError};
 
 /// Rows that cannot be read: those between two keys. `None` is the table's beginning or end.
@@ -61,6 +62,10 @@ impl<'f> Look<'f> {
 
     fn by(folder: &'f Path, trust: Trust) -> Result<Self, StorageError> {
         let file = StateFile { database: open(folder, trust)? };
+        let format = file.format().map_err(|error| StorageError::new(FILE, error))?;
+        if format != record::FORMAT {
+            return Err(StorageError::new(FILE, record::other_format(u64::from(format))));
+        }
         let mark = file.snapshot()?.mark();
         Ok(Self { folder, trust, mark })
     }
@@ -100,6 +105,23 @@ impl<'f> Look<'f> {
             gaps.push(Gap { table, after, before, problem });
         }
         Ok(gaps)
+    }
+}
+
+impl StateFile {
+    /// One that is nowhere but in memory, with what `fill` puts into it.
+    ///
+    /// # Errors
+    /// That of `fill`.
+    pub fn in_memory(
+        fill: impl FnOnce(&mut Writer<'_>) -> Result<(), StorageError>,
+    ) -> Result<Self, StorageError> {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().create_with_backend(backend);
+        let database = database.map_err(|error| StorageError::new("memory", error))?;
+        let file = Self { database };
+        file.write(Mark::default(), fill)?;
+        Ok(file)
     }
 }
 
