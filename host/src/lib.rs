@@ -26,6 +26,7 @@ pub mod edge;
 pub mod admin;
 pub mod ingress;
 
+pub mod doctor;
 pub mod server;
 
 pub mod bench;

@@ -187,6 +187,12 @@ pub const OUTDATED_RETRIES_MAX: u8 = 2;
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// The same for `keystead doctor`, which reads each page once.
+pub const DOCTOR_CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Damaged blocks of a state file that `keystead doctor` lists by their place.
+pub const DOCTOR_BLOCKS_LISTED: usize = 8;
+/// Rows between two reports of progress.
+pub const DOCTOR_TICK_ROWS: u64 = 10_000;
 /// Bytes of a journal's first file; each next one is twice as large.
 pub const JOURNAL_SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
 /// Bytes of a journal's files at most, unless one batch needs more.

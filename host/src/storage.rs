@@ -1,13 +1,23 @@
 //! Opening redb files so that they survive being interrupted: the one place that knows how a data file comes
 //! into being. A new file is made under a temporary name, closed, synced, renamed, and its folder synced,
-//! because a power cut while redb creates a file leaves one that will not open.
+//! because a power cut while redb creates a file leaves one that will not open. Each block has a checksum
+//! beside the file, without which redb would serve whatever it finds.
+
+mod checked;
+mod unchanged;
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use redb::{Builder, Database};
+use redb::{Builder, Database, StorageBackend as _};
+
+use crate::limits;
+
+pub use checked::{BLOCK, differing, sums_of};
+use checked::{Checked, Opened};
+use unchanged::Unchanged;
 
 /// Why a data file could not be opened, read or written. After any of these the file must be reopened: redb
 /// refuses further work on a handle that saw an I/O error, and a failed commit may or may not have happened.
@@ -36,22 +46,74 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let failed = |problem: String| StorageError { file: name.clone(), problem };
     if !path.exists() {
+        if sums_of(path).exists() {
+            return Err(failed("is missing; its checksums are there".into()));
+        }
         create(path).map_err(|error| failed(format!("cannot be created: {error}")))?;
     }
-    // redb may panic on a damaged file; that must cost this file, not the process.
-    let opened =
-        catch_unwind(AssertUnwindSafe(|| Builder::new().set_cache_size(cache_bytes).open(path)));
-    let database = match opened {
-        Ok(Ok(database)) => database,
-        Ok(Err(error)) => return Err(failed(format!("cannot be opened: {error}"))),
-        Err(_) => return Err(failed("is damaged: reading it panicked".into())),
-    };
+    if !sums_of(path).exists() {
+        // A new one, or one of a build that made no checksums: redb's own say whether it is sound.
+        tracing::info!(file = name, "checking all of it: it has no checksums yet");
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
+        drop(guarded(&failed, || builder.open(path))?);
+        checked::learn(path)
+            .map_err(|error| failed(format!("checksums cannot be made: {error}")))?;
+    }
+    let Opened { file, familiar } =
+        Checked::open(path).map_err(|error| failed(format!("cannot be opened: {error}")))?;
+    if !familiar {
+        tracing::warn!(file = name, "checking all of it: its first block is not one that was synced");
+    }
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache_bytes).set_check_integrity_on_open(!familiar);
+    let database = guarded(&failed, || builder.create_with_backend(file))?;
     // IMPORTANT: a process that was killed between a write and its sync leaves pages that are readable and not
     // yet on disk; what we read now is promised to callers next, so it is synced first.
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| failed(format!("cannot be synced: {error}")))?;
+    for file in [path, &sums_of(path)] {
+        File::open(file)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| failed(format!("cannot be synced: {error}")))?;
+    }
     Ok(database)
+}
+
+/// Opens the redb file at `path` to look at it: nothing of it changes, whatever redb does. `by_sums` says that
+/// blocks are compared with their checksums; else redb compares all of them with its own, now.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn look(path: &Path, by_sums: bool) -> Result<Database, StorageError> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let unfit = |error: std::io::Error| failed(format!("cannot be opened: {error}"));
+    let mut builder = Builder::new();
+    builder.set_cache_size(limits::DOCTOR_CACHE_BYTES);
+    let backend = if by_sums {
+        let Opened { file, familiar } = Checked::open(path).map_err(unfit)?;
+        builder.set_check_integrity_on_open(!familiar);
+        Unchanged::checked(file).map_err(unfit)?
+    } else {
+        builder.set_check_integrity_on_open(true);
+        Unchanged::plain(path).map_err(unfit)?
+    };
+    // An empty file would be made a new database.
+    if backend.len().map_err(unfit)? == 0 {
+        return Err(failed("is empty".into()));
+    }
+    guarded(&failed, || builder.create_with_backend(backend))
+}
+
+/// Runs redb over a file that may be damaged. It may panic on one; that must cost this file, not the process.
+fn guarded(
+    failed: &dyn Fn(String) -> StorageError,
+    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, StorageError> {
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(error)) => Err(failed(format!("cannot be opened: {error}"))),
+        Err(_) => Err(failed("is damaged: reading it panicked".into())),
+    }
 }
 
 /// Makes the folder at `path` and those around it that are missing, private to the owner. Its name and its

@@ -8,6 +8,7 @@ mod client;
 pub(crate) mod disk;
 mod guests;
 mod process;
+pub(crate) mod sample;
 pub(crate) mod transcript;
 
 use std::future::Future;

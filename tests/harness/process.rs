@@ -116,6 +116,22 @@ impl Host {
         host
     }
 
+    /// The same, for a folder over which a host may not start: what it wrote then, last.
+    pub(crate) async fn try_start_over(write: impl FnOnce(&Path)) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let mut host = Self { folder, child: None, client: Client::new() };
+        write(&host.data());
+        match host.try_run(Command::new(keystead())).await {
+            Ok(()) => Ok(host),
+            Err(problem) => Err(format!("{problem}\n{}", host.log())),
+        }
+    }
+
+    /// What it wrote.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
     /// Its data folder.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -143,7 +159,13 @@ impl Host {
         library
     }
 
-    async fn run(&mut self, mut command: Command) {
+    async fn run(&mut self, command: Command) {
+        if let Err(problem) = self.try_run(command).await {
+            panic!("{problem}");
+        }
+    }
+
+    async fn try_run(&mut self, mut command: Command) -> Result<(), String> {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
         let mut child = command
@@ -166,12 +188,15 @@ impl Host {
         };
         let addresses = match tokio::time::timeout(PATIENCE, ready).await {
             Ok(Some(addresses)) => addresses,
-            Ok(None) => panic!("the host ended before it was ready: {:?}", child.wait().await),
+            Ok(None) => {
+                return Err(format!("the host ended before it was ready: {:?}", child.wait().await));
+            }
             Err(_) => panic!("the host was not ready within {PATIENCE:?}"),
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         self.client.moved_to(addresses);
         self.child = Some(child);
+        Ok(())
     }
 
     /// `kill -9` and up again.
@@ -261,7 +286,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
             eprintln!("--- the host's log, the last {LOG_LINES_SHOWN} lines ---\n{tail}\n---");

@@ -10,6 +10,7 @@ mod compile;
 mod dead;
 mod deploy;
 mod dev;
+mod doctor;
 mod entity;
 mod invoke;
 mod logs;
@@ -71,6 +72,7 @@ enum Verb {
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
     #[command(hide = true)]
     CompileComponent(compile::Args),
@@ -120,6 +122,7 @@ impl Verb {
             Self::New(args) => new::run(&args, out),
             Self::Wit(args) => wit::run(&args, out),
             Self::CompileComponent(args) => compile::run(&args),
+            Self::Doctor(args) => doctor::run(&args, out),
             Self::Bench(args) => block_on(bench::run(&args, out)),
             Self::BenchHello(args) => block_on(bench::hello(&args)),
             Self::Build(args) => block_on(build::run(&args, out)),

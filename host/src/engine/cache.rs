@@ -109,6 +109,35 @@ impl Cache {
     }
 }
 
+/// Files of compiled code in `dir` that no host would load, with why: a start compiles again. Looks only.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn unusable_code(dir: &Path) -> std::io::Result<Vec<(String, String)>> {
+    let path = dir.join("key");
+    let key = match read_key(&path) {
+        Ok(key) => key,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Ok(vec![("key".into(), error.to_string())]),
+    };
+    let mut unusable = vec![];
+    let cache = Cache { dir: dir.into(), key, compatibility: String::new() };
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".cwasm") {
+            continue;
+        }
+        let bytes = fs::read(dir.join(&name))?;
+        let right = bytes
+            .split_at_checked(MAC_BYTES)
+            .is_some_and(|(mac, code)| cache.mac(&name, code).as_bytes() == mac);
+        if !right {
+            unusable.push((name, "it is not what a host wrote here".into()));
+        }
+    }
+    Ok(unusable)
+}
+
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `code` came from our own compiler just now, or from a file whose keyed hash says that this host
     // wrote it; the key is in a folder that only this user can read.

@@ -28,6 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use cache::unusable_code;
 pub use component::componentize;
 pub use guest::{Engine, Guest};
 pub use worker::Worker;

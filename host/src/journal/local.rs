@@ -18,7 +18,7 @@ use crate::limits;
 use crate::storage::StorageError;
 
 /// Segments are `journal-` and their first position in 20 digits.
-const PREFIX: &str = "journal-";
+pub(super) const PREFIX: &str = "journal-";
 /// Files that wait to be segments again.
 const SPARE: &str = "spare-";
 
@@ -87,11 +87,15 @@ impl LocalJournal {
         trim: Position,
     ) -> io::Result<Chain> {
         let chain = self.end.chain.link(position, payload);
-        if !self.segments.back().is_some_and(|segment| segment.fits(payload.len())) {
+        let rotates = !self.segments.back().is_some_and(|segment| segment.fits(payload.len()));
+        if rotates {
             self.rotate(position, payload.len())?;
         }
         let Some(current) = self.segments.back_mut() else { unreachable!("rotated to one") };
         current.append((position, chain), payload, &mut self.buffer)?;
+        if rotates && let Some(full) = self.segments.iter().rev().nth(1) {
+            full.seal(position)?;
+        }
         self.trim(trim)?;
         self.prepare()?;
         Ok(chain)
@@ -115,7 +119,7 @@ impl LocalJournal {
     /// Begins a segment whose first record is `position`.
     fn rotate(&mut self, position: Position, payload: usize) -> io::Result<()> {
         let before = self.segments.back().map_or(0, |segment| segment.size);
-        let size = next_size(before).max(BLOCK + segment::room(payload));
+        let size = next_size(before).max(2 * BLOCK + segment::room(payload));
         if let Some(making) = self.making.take() {
             let made = making.join().map_err(|_| io::Error::other("filling a file panicked"))?;
             self.spares.push(made?);
@@ -180,6 +184,7 @@ impl LocalJournal {
         }
         let (mut end, mut next, mut last) = (from, first, None);
         let follows: Vec<_> = self.segments.iter().skip(1).map(|segment| segment.first).collect();
+        let mut sealed = None;
         for (number, segment) in self.segments.iter_mut().enumerate() {
             let name = name_of(segment.first);
             let failed = |error: io::Error| storage(Path::new(&name), &error);
@@ -191,6 +196,9 @@ impl LocalJournal {
                 // A torn record may be followed by its successor in the next file: it is not of this one then.
                 if head.position != next || follows.get(number) == Some(&next) {
                     break;
+                }
+                if next == from.position && head.chain != from.chain {
+                    return Err(strange(&name, from));
                 }
                 if next > from.position {
                     let payload = segment.payload(segment.end, head).map_err(failed)?;
@@ -206,8 +214,17 @@ impl LocalJournal {
             }
             // Only the last record there is can be torn: what stands before another was acknowledged.
             if segment.holds_beyond(segment.end, next).map_err(failed)? {
-                return Err(JournalError::Damaged(next.0));
+                return Err(damaged(name, next, segment.end));
             }
+            // Also when the one before it says that it was there.
+            if last.is_none() && sealed == Some(segment.first) {
+                return Err(damaged(name, next, segment.end));
+            }
+            sealed = segment.sealed().map_err(failed)?;
+        }
+        if let Some(first) = sealed {
+            let problem = "it is missing; the file before it says that it was there";
+            return Err(StorageError::new(&name_of(first), problem).into());
         }
         if next <= from.position {
             return Err(missing(from));
@@ -246,6 +263,12 @@ impl Journal for LocalJournal {
         if let (Some(segment), Some(last)) = (self.segments.back(), last) {
             segment.rewrite(last).map_err(|error| storage(&self.folder, &error))?;
         }
+        // A crash may have come between a file's first record and the seal of the file before it.
+        if let (Some(full), Some(current)) = (self.segments.iter().rev().nth(1), self.segments.back())
+            && last.is_some()
+        {
+            full.seal(current.first).map_err(|error| storage(&self.folder, &error))?;
+        }
         self.end = end;
         Ok((Receipt::new(end.position), end))
     }
@@ -265,7 +288,7 @@ fn next_size(size: u64) -> u64 {
     (size * 2).clamp(limits::JOURNAL_SEGMENT_BYTES_MIN, limits::JOURNAL_SEGMENT_BYTES_MAX)
 }
 
-fn name_of(first: Position) -> String {
+pub(super) fn name_of(first: Position) -> String {
     format!("{PREFIX}{:020}", first.0)
 }
 
@@ -278,12 +301,23 @@ fn gap(expected: Position, found: Position) -> JournalError {
     JournalError::Gap { expected: expected.0, found: found.0 }
 }
 
+fn damaged(file: String, position: Position, offset: u64) -> JournalError {
+    let problem = format!("what is at byte {offset} is not what was appended, and more follows");
+    JournalError::Damaged { file, position: position.0, problem }
+}
+
+/// The checkpoint holds a position whose record is another one.
+fn strange(file: &str, from: Mark) -> JournalError {
+    let problem = "it is not the record that the state file was written after: the two are not of one folder";
+    JournalError::Damaged { file: file.into(), position: from.position.0, problem: problem.into() }
+}
+
 fn missing(from: Mark) -> JournalError {
     let problem = format!(
         "the checkpoint is at position {}, and the journal does not reach it: files are missing",
         from.position.0
     );
-    StorageError::new(PREFIX, problem).into()
+    StorageError::new("journal", problem).into()
 }
 
 #[cfg(test)]
@@ -402,7 +436,8 @@ mod tests {
             let marks = fill(&mut open(folder.path()), 4, 5_000, u64::MAX);
             flip(&files(folder.path())[0], BLOCK + segment::room(5_000) + damaged);
             let error = contents(folder.path(), Mark::default()).expect_err("damaged");
-            assert!(matches!(error, JournalError::Damaged(2)), "{damaged}: {error}");
+            let damage = matches!(error, JournalError::Damaged { position: 2, .. });
+            assert!(damage && error.to_string().contains("journal-0"), "{damaged}: {error}");
             // A checkpoint that holds the damaged record does not need it, but for its place in the file.
             let past = contents(folder.path(), marks[2]);
             assert_eq!(past.is_ok(), damaged >= 48, "{damaged}");
@@ -418,9 +453,9 @@ mod tests {
         let taken = folder.path().join("taken");
         for (number, path) in names.iter().enumerate() {
             fs::rename(path, &taken).expect("moved");
-            // Without the newest file the journal only looks shorter, unless a checkpoint knows better.
-            let read = contents(folder.path(), marks[0]);
-            assert_eq!(read.is_err(), number + 1 < names.len(), "{number}");
+            let error = contents(folder.path(), marks[0]).expect_err("one is missing");
+            let newest = number + 1 == names.len();
+            assert_eq!(error.to_string().contains("it is missing"), newest, "{number}: {error}");
             // A checkpoint that holds all of the oldest file does not need it.
             let read = contents(folder.path(), marks[29]);
             assert_eq!(read.is_err(), number > 0, "{number}");

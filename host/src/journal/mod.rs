@@ -5,12 +5,14 @@ mod local;
 mod memory;
 mod receipt;
 mod segment;
+mod survey;
 
 use bytes::Bytes;
 
 pub use local::LocalJournal;
 pub use memory::{MemoryDisk, MemoryJournal};
 pub use receipt::{Durable, Parked, Receipt};
+pub use survey::{Survey, Trouble, survey};
 
 use crate::ids::Position;
 use crate::storage::StorageError;
@@ -47,7 +49,7 @@ pub struct Mark {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The storage under it failed.
-    #[error("journal: {0}")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
     /// A record is missing.
     #[error("journal: position {expected} is missing; the next one there is {found}")]
@@ -58,8 +60,15 @@ pub enum JournalError {
         found: u64,
     },
     /// A record is not what was appended.
-    #[error("journal: the record at position {0} is damaged or does not follow the one before it")]
-    Damaged(u64),
+    #[error("{file}: the record at position {position} is damaged: {problem}")]
+    Damaged {
+        /// The file it is or should be in.
+        file: String,
+        /// Its position.
+        position: u64,
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 /// A partition's log.

@@ -16,6 +16,9 @@ pub(super) const BLOCK: u64 = 4096;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"KSTJRNL1";
 const RECORD_MAGIC: [u8; 4] = *b"KREC";
+/// Of the block after a segment's last record, which says that the next segment has begun. Its position is that
+/// segment's first.
+const SEAL_MAGIC: [u8; 4] = *b"KEND";
 /// Magic, first position, size, key, check.
 const HEAD_BYTES: usize = 8 + 8 + 8 + 32 + 16;
 /// Magic, length, position, chain, check.
@@ -108,9 +111,38 @@ impl Segment {
         Ok(Some(Self { file, first: Position(u64_at(fields, 8)), key, size, end: BLOCK }))
     }
 
-    /// True when a record with a payload of so many bytes still fits.
+    /// True when a record with a payload of so many bytes still fits, and the seal after it.
     pub(super) fn fits(&self, payload: usize) -> bool {
-        payload <= u32::MAX as usize && self.end + room(payload) <= self.size
+        payload <= u32::MAX as usize && self.end + room(payload) + BLOCK <= self.size
+    }
+
+    /// Says after the last record that the segment beginning at `next` holds records: without this, nobody
+    /// would miss its file. IMPORTANT: only call this when the first of them is on stable storage.
+    pub(super) fn seal(&self, next: Position) -> io::Result<()> {
+        // One that an older build filled to the brim has no room for it.
+        if self.end + BLOCK > self.size || self.sealed()? == Some(next) {
+            return Ok(());
+        }
+        let mut block = Vec::with_capacity(BLOCK as usize);
+        block.extend_from_slice(&SEAL_MAGIC);
+        block.extend_from_slice(&0_u32.to_le_bytes());
+        block.extend_from_slice(&next.0.to_le_bytes());
+        block.extend_from_slice(&Chain::default().0);
+        let check = self.check(&block);
+        block.extend_from_slice(&check);
+        block.resize(BLOCK as usize, 0);
+        self.file.write_all_at(&block, self.end)?;
+        self.file.sync_data()
+    }
+
+    /// The first position of the segment that follows, if there was one.
+    pub(super) fn sealed(&self) -> io::Result<Option<Position>> {
+        if self.end + BLOCK > self.size {
+            return Ok(None);
+        }
+        let mut head = [0; RECORD_HEAD_BYTES];
+        self.file.read_exact_at(&mut head, self.end)?;
+        Ok(self.read_any(&head, SEAL_MAGIC).map(|head| head.position))
     }
 
     /// Writes a record at the end and syncs it. `buffer` is scratch.
@@ -185,8 +217,12 @@ impl Segment {
     }
 
     fn read_head(&self, head: &[u8]) -> Option<Head> {
+        self.read_any(head, RECORD_MAGIC)
+    }
+
+    fn read_any(&self, head: &[u8], magic: [u8; 4]) -> Option<Head> {
         let (fields, check) = head.split_at(RECORD_HEAD_BYTES - 16);
-        if fields[..4] != RECORD_MAGIC || self.check(fields) != *check {
+        if fields[..4] != magic || self.check(fields) != *check {
             return None;
         }
         let mut chain = [0; 16];

@@ -69,6 +69,8 @@ pub(crate) enum Verdict {
     Failed(CallFailure),
     /// A query found state of an older version, which this handler of the type brings to its own.
     Outdated(String, Failure),
+    /// The entity's state could not be read: nothing is known of the call, and the partition is reopened.
+    Unreadable(String),
 }
 
 /// The pool of threads; share it in an [`Arc`].
@@ -396,10 +398,7 @@ impl Shared {
                 };
                 Called::Ended(verdict, version)
             }
-            Err(error) => {
-                let trap = Trap::Fault(format!("the host failed: {error}"));
-                Called::Ended(Verdict::Failed(CallFailure::Trap(trap)), 0)
-            }
+            Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
         }
     }
 }

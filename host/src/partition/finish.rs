@@ -23,7 +23,7 @@ use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
 
 /// Answers a query that began on what was durable; gives back what the machine has to hear of.
 pub(crate) fn answer_directly(mut executed: Executed) -> Option<Executed> {
-    if matches!(executed.verdict, Verdict::Outdated(..)) {
+    if matches!(executed.verdict, Verdict::Outdated(..) | Verdict::Unreadable(_)) {
         return Some(executed);
     }
     let Some(Direct { receipt, open }) = executed.direct.take() else { return Some(executed) };
@@ -42,6 +42,7 @@ pub(crate) fn query_answer(id: MessageId, verdict: Verdict, version: u64) -> Ans
         Verdict::Rejected(failure) => CallResult::Rejected(failure),
         Verdict::Failed(failure) => CallResult::Failed(failure),
         Verdict::Outdated(_, failure) => CallResult::Failed(CallFailure::Error(failure)),
+        Verdict::Unreadable(why) => unreachable!("{why}: the partition is poisoned"),
     };
     Answer { id, result, version, replayed: false, expires_ms: None }
 }
@@ -50,6 +51,10 @@ impl Core {
     /// Settles one guest call and starts the entity's next.
     pub(crate) fn finish(&mut self, executed: Executed) {
         let Executed { work, message, verdict, version, cause, direct: _ } = executed;
+        // IMPORTANT: an I/O error latches the state file, so every other read would fail after this one.
+        if let Verdict::Unreadable(why) = &verdict {
+            self.poison(why.clone());
+        }
         if self.poisoned().is_some() {
             return self.refuse_work(work);
         }
@@ -74,6 +79,7 @@ impl Core {
                     }
                     Verdict::Rejected(failure) => self.reject(entry, failure, version, cause),
                     Verdict::Failed(failure) => self.fail(entry, failure, version, cause),
+                    Verdict::Unreadable(why) => unreachable!("{why}: the partition is poisoned"),
                     // Commands migrate in their own transaction.
                     Verdict::Outdated(_, failure) => {
                         self.fail(entry, CallFailure::Error(failure), version, cause);

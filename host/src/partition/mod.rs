@@ -13,6 +13,7 @@ mod finish;
 mod inspect;
 mod ledger;
 mod mailbox;
+pub mod mend;
 mod migrate;
 mod recent;
 mod recover;

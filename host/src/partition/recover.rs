@@ -42,7 +42,11 @@ pub(crate) fn recover(file: StateFile, mut journal: Box<dyn Journal>) -> anyhow:
     let (receipt, mark) = journal.read(from, &mut |position, payload| {
         let batch: Batch = record::decode("batch", &payload).map_err(|error| {
             tracing::error!(%error, position = position.0, "the journal cannot be read");
-            JournalError::Damaged(position.0)
+            JournalError::Damaged {
+                file: "journal".into(),
+                position: position.0,
+                problem: error.to_string(),
+            }
         })?;
         replay(position, batch, &mut view, &mut ledger);
         Ok(())

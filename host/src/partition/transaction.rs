@@ -61,6 +61,8 @@ pub(crate) struct Transaction {
     written_bytes: usize,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
+    /// The first read that failed: whatever the guest makes of it, the call came to nothing.
+    unreadable: Option<ReadError>,
 }
 
 impl Transaction {
@@ -68,7 +70,8 @@ impl Transaction {
     pub(crate) fn new(start: Start, clock: Arc<dyn Clock>, trial: bool) -> Self {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
-        Self { start, clock, prefix, draft: Draft::default(), written_bytes: 0, held }
+        let draft = Draft::default();
+        Self { start, clock, prefix, draft, written_bytes: 0, held, unreadable: None }
     }
 
     /// Takes it back: nothing of it happened.
@@ -76,13 +79,24 @@ impl Transaction {
         self.start
     }
 
-    /// Ends it: what it did, and the entity's version before it.
+    /// Ends it: what it did, and the entity's version before it. Fails when any of its reads did.
     pub(crate) fn seal(mut self) -> Result<(Draft, u64), ReadError> {
         for (level, line) in self.held.take().unwrap_or_default() {
             self.log(level, &line);
         }
+        if let Some(error) = self.unreadable {
+            return Err(error);
+        }
         let version = self.start.view.version(&self.prefix)?;
         Ok((self.draft, version))
+    }
+
+    fn readable<T>(&mut self, read: Result<T, ReadError>) -> Result<T, Fault> {
+        read.map_err(|error| {
+            let fault = Fault::Host(error.to_string());
+            self.unreadable.get_or_insert(error);
+            fault
+        })
     }
 
     fn writing(&self, what: &'static str) -> Result<(), Fault> {
@@ -178,7 +192,8 @@ impl EntityIo for Transaction {
         if let Some(written) = self.draft.writes.get(key) {
             return Ok(written.clone());
         }
-        self.start.view.get(&self.prefix, key).map_err(host)
+        let read = self.start.view.get(&self.prefix, key);
+        self.readable(read)
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Fault> {
@@ -212,7 +227,8 @@ impl EntityIo for Transaction {
             bytes_max: limits::SCAN_BYTES_MAX,
             descending,
         };
-        self.start.view.scan(&self.prefix, &self.draft.writes, bounds).map_err(host)
+        let read = self.start.view.scan(&self.prefix, &self.draft.writes, bounds);
+        self.readable(read)
     }
 
     fn send(
@@ -375,9 +391,4 @@ fn check_state_key(key: &[u8]) -> Result<(), Fault> {
 
 fn limit(what: &'static str, size: usize, max: usize) -> Result<(), Fault> {
     if size > max { Err(Fault::Limit { what, max: max as u64 }) } else { Ok(()) }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is used as a function of errors")]
-fn host(error: ReadError) -> Fault {
-    Fault::Host(error.to_string())
 }

@@ -2,6 +2,7 @@
 //! Invariant: what [`Registry::app`] returns has been validated and is on disk.
 
 mod breaks;
+pub mod check;
 mod contract;
 mod fits;
 mod lineage;

@@ -2,6 +2,8 @@
 //! snapshots, and applies a checkpoint in one write transaction. Knows no wasm and nothing of mailboxes.
 //! Invariant: the tables and the mark in them were committed together.
 
+mod salvage;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +15,8 @@ use crate::journal::{Chain, Mark};
 use crate::limits;
 use crate::record;
 use crate::storage::{self, StorageError};
+
+pub use salvage::{Gap, Look, Trust, places};
 
 const FILE: &str = "state.redb";
 /// The mark: position (8 bytes, little endian) and chain (16 bytes); and the format.
