@@ -380,18 +380,7 @@ async fn judge(sound: &Sound, folder: &Folder, damage: &Damage, what: &str) -> E
 
 /// A folder of which half is in a checkpoint, and half in the journal only.
 async fn sound() -> Sound {
-    let mut kept = Kept::default();
-    let mut host = Host::start().await;
-    sample::deploy(&host).await;
-    sample::fill(&host, 0, &mut kept).await;
-    host.stop().await;
-    host.spawn().await;
-    sample::fill(&host, 1, &mut kept).await;
-    // Small, and by itself: the last record of the journal is one block.
-    let last = host.client().call("app/probe/e0", "bump", json!({})).key("last");
-    let answer = last.ok().await;
-    kept.keyed.push(("app/probe/e0".into(), "last".into(), answer));
-    host.kill().await;
+    let (host, kept) = sample::make().await;
     let folder = read(&host.data());
     let (name, bytes) = folder.iter().rfind(|(name, _)| name.contains("journal-")).expect("one");
     let block = bytes.chunks(BLOCK).rposition(|block| block.iter().any(|b| *b != 0)).expect("used");
