@@ -25,8 +25,25 @@ pub(crate) struct Kept {
 /// What is served: a status and a body for each question.
 pub(crate) type Served = BTreeMap<String, (u16, Value)>;
 
+/// A folder with two of everything, half in a checkpoint and half in the journal only; its host is killed.
+pub(crate) async fn make() -> (Host, Kept) {
+    let mut kept = Kept::default();
+    let mut host = Host::start().await;
+    deploy(&host).await;
+    fill(&host, 0, &mut kept).await;
+    host.stop().await;
+    host.spawn().await;
+    fill(&host, 1, &mut kept).await;
+    // Small, and by itself: the last record of the journal is one block.
+    let last = host.client().call("app/probe/e0", "bump", json!({})).key("last");
+    let answer = last.ok().await;
+    kept.keyed.push(("app/probe/e0".into(), "last".into(), answer));
+    host.kill().await;
+    (host, kept)
+}
+
 /// Deploys the apps: `app`, whose failing messages wait for a day, and `strict`, whose first failure is the last.
-pub(crate) async fn deploy(host: &Host) {
+async fn deploy(host: &Host) {
     let (day_ms, keep) = (24 * 3_600_000, 30 * 24 * 3_600);
     let patient = json!({"initial_ms": day_ms, "max_ms": day_ms, "attempts_max": 1_000});
     let patient = json!({"retry": patient, "outcome_retention_s": keep});
@@ -36,7 +53,7 @@ pub(crate) async fn deploy(host: &Host) {
 }
 
 /// Adds one of everything; `round` keeps rounds apart.
-pub(crate) async fn fill(host: &Host, round: usize, kept: &mut Kept) {
+async fn fill(host: &Host, round: usize, kept: &mut Kept) {
     let client = host.client();
     let call = |entity: String, handler: &str, input: Value| client.call(&entity, handler, input);
     for n in 0..6 {

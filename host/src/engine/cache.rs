@@ -132,7 +132,8 @@ pub fn unusable_code(dir: &Path) -> std::io::Result<Vec<(String, String)>> {
             .split_at_checked(MAC_BYTES)
             .is_some_and(|(mac, code)| cache.mac(&name, code).as_bytes() == mac);
         if !right {
-            unusable.push((name, "it is not what a host wrote here".into()));
+            let what = "it and the file key beside it are not what a host wrote here";
+            unusable.push((name, what.into()));
         }
     }
     Ok(unusable)

@@ -111,6 +111,21 @@ impl Segment {
         Ok(Some(Self { file, first: Position(u64_at(fields, 8)), key, size, end: BLOCK }))
     }
 
+    /// Opens a segment whose head or length is damaged, to read what records its key still proves. Says whether
+    /// some of the file may be missing.
+    pub(super) fn salvage(path: &Path, first: Position) -> io::Result<(Self, bool)> {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        let mut head = [0; HEAD_BYTES];
+        if size >= HEAD_BYTES as u64 {
+            file.read_exact_at(&mut head, 0)?;
+        }
+        let mut key = [0; 32];
+        key.copy_from_slice(&head[24..56]);
+        let cut = u64_at(&head, 16) != size;
+        Ok((Self { file, first, key, size, end: BLOCK }, cut))
+    }
+
     /// True when a record with a payload of so many bytes still fits, and the seal after it.
     pub(super) fn fits(&self, payload: usize) -> bool {
         payload <= u32::MAX as usize && self.end + room(payload) + BLOCK <= self.size

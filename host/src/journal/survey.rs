@@ -39,6 +39,8 @@ pub struct Trouble {
     pub place: String,
     /// What it is.
     pub what: String,
+    /// Nobody can say what it held.
+    pub unknown: bool,
 }
 
 type Found = BTreeMap<u64, Vec<(usize, u64, Head)>>;
@@ -69,8 +71,10 @@ pub fn survey(
         reaches.push(end);
     }
     survey.first = found.keys().next().copied().map(Position);
-    survey.last = found.keys().next_back().copied().map_or(from.position, Position);
-    before(&mut survey, &segments, &found, from);
+    // A file that was just begun says by its name alone how far the others reached.
+    let begun = segments.last().map_or(0, |segment| segment.first.0.saturating_sub(1));
+    survey.last = Position(found.keys().next_back().copied().unwrap_or(0).max(begun));
+    before(&mut survey, &segments, &found, from)?;
     follow(&mut survey, &segments, &found, (from, each))?;
     seals(&mut survey, segments, &reaches)?;
     Ok(survey)
@@ -87,27 +91,46 @@ fn open(folder: &Path, survey: &mut Survey) -> io::Result<Vec<Segment>> {
     for name in &names {
         match Segment::open(&folder.join(name))? {
             Some(segment) if name_of(segment.first) == *name => segments.push(segment),
-            _ => survey.troubles.push(Trouble {
-                file: name.clone(),
-                place: "its first block, or its length".into(),
-                what: "its head is damaged: none of its records can be read".into(),
-            }),
+            _ => {
+                let number = name[PREFIX.len()..].parse().unwrap_or_default();
+                let (segment, cut) = Segment::salvage(&folder.join(name), Position(number))?;
+                let mut empty = true;
+                for at in (BLOCK..segment.size).step_by(BLOCK as usize) {
+                    empty &= segment.at(at)?.is_none();
+                }
+                survey.troubles.push(Trouble {
+                    file: name.clone(),
+                    place: "its first block, or its length".into(),
+                    what: "it is not the whole file that its name and head say".into(),
+                    unknown: empty || cut,
+                });
+                segments.push(segment);
+            }
         }
     }
     survey.files = names;
     Ok(segments)
 }
 
-/// What the checkpoint holds need not be there, but what is there must be whole, and of the same history.
-fn before(survey: &mut Survey, segments: &[Segment], found: &Found, from: Mark) {
-    for segment in segments {
-        let missing = (segment.first.0..=from.position.0.min(survey.last.0))
-            .find(|position| !found.contains_key(position));
-        if let Some(position) = missing {
+/// What the checkpoint holds need not be there, but what is there must be in its place, and of the same history.
+fn before(survey: &mut Survey, segments: &[Segment], found: &Found, from: Mark) -> io::Result<()> {
+    let mut next = segments.first().map_or(from.position.next(), |segment| segment.first);
+    for (number, segment) in segments.iter().enumerate() {
+        let follower = segments.get(number + 1).map(|segment| segment.first);
+        let mut at = BLOCK;
+        while let Some(head) = segment.at(at)? {
+            if head.position != next || follower == Some(next) {
+                break;
+            }
+            at += room(head.bytes as usize);
+            next = next.next();
+        }
+        if next <= survey.last && follower != Some(next) {
             survey.troubles.push(Trouble {
                 file: name_of(segment.first),
-                place: format!("position {position}"),
-                what: "its record is damaged or missing; the checkpoint holds what it said".into(),
+                place: format!("position {}, at byte {at}", next.0),
+                what: "what is there is not the record of that position, and others follow".into(),
+                unknown: false,
             });
             break;
         }
@@ -121,8 +144,10 @@ fn before(survey: &mut Survey, segments: &[Segment], found: &Found, from: Mark) 
             file: name_of(segments[*number].first),
             place: format!("position {}", from.position.0),
             what: "it is not the record that the state file was written after".into(),
+            unknown: true,
         });
     }
+    Ok(())
 }
 
 type Each<'e> = &'e mut dyn FnMut(Position, Bytes) -> io::Result<()>;
@@ -163,17 +188,22 @@ fn follow(
             Some(_) => "the record is not what was appended".into(),
             None => "the record is missing".into(),
         },
+        unknown: false,
     };
-    if survey.last > next || (survey.last == next && stands.is_none()) {
-        survey.troubles.push(trouble);
+    if survey.last > next {
+        // Named already when the head is damaged, too.
+        if survey.troubles.iter().all(|other| !other.place.starts_with(&trouble.place)) {
+            survey.troubles.push(trouble);
+        }
     } else if survey.last == next {
         survey.torn = Some(trouble);
     }
     if survey.last < from.position {
         survey.troubles.push(Trouble {
-            file: PREFIX.into(),
-            place: format!("positions {} to {}", survey.last.next().0, from.position.0),
+            file: format!("{PREFIX}…"),
+            place: format!("positions {} to {} at least", survey.last.next().0, from.position.0),
             what: "files are missing: the journal does not reach the checkpoint".into(),
+            unknown: true,
         });
     }
     Ok(())
@@ -190,6 +220,7 @@ fn seals(survey: &mut Survey, segments: Vec<Segment>, reaches: &[u64]) -> io::Re
                 file: name_of(next),
                 place: "the whole file".into(),
                 what: "it is missing; the file before it says that it was there".into(),
+                unknown: true,
             });
         }
     }

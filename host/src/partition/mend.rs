@@ -154,6 +154,10 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
     let behind = read.survey.last.0.saturating_sub(read.survey.end.0);
     for trouble in &read.survey.troubles {
         let lost = match behind {
+            _ if trouble.unknown => format!(
+                "what was done after position {}, if anything was: nothing is left that could say",
+                read.survey.end.0
+            ),
             0 => "nothing: the state file holds it".into(),
             _ => format!(
                 "what positions {} to {} changed; each is a batch of transactions",
@@ -161,7 +165,7 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
                 read.survey.last.0
             ),
         };
-        let Trouble { file: name, place, what } = trouble.clone();
+        let Trouble { file: name, place, what, .. } = trouble.clone();
         let repair = Some(REBUILD.into());
         found.problems.push(Problem { file: file(&name), place, what, lost, repair });
     }
