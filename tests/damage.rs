@@ -151,7 +151,8 @@ async fn a_journal_is_cut_at_the_damage() {
     let (file, last) = sound.last.clone();
     for block in [last - 1, last - 9, last - 20] {
         let mut folder = sound.folder.clone();
-        Damage { files: vec![file.clone()], what: What::Flip(block * BLOCK * 8 + 77) }.apply(&mut folder);
+        Damage { files: vec![file.clone()], what: What::Flip(block * BLOCK * 8 + 77) }
+            .apply(&mut folder);
         // The same journal, as it was when it ended there.
         let mut shorter = sound.folder.clone();
         for block in block..=last {
@@ -366,7 +367,8 @@ async fn judge(sound: &Sound, folder: &Folder, damage: &Damage, what: &str) -> E
     let unserved = log.contains("cannot be served");
     for question in wrong {
         let (status, body) = &found[&question];
-        let refused = *status == 503 || (unserved && *status == 404 && body["code"] == "unknown_app");
+        let refused =
+            *status == 503 || (unserved && *status == 404 && body["code"] == "unknown_app");
         let listed = unserved && question == "/admin/v1/apps";
         let expected = &sound.served[&question];
         assert!(

@@ -32,7 +32,8 @@ async fn what_earlier_builds_wrote_opens_and_goes_on() {
     }
     let format = format();
     let of_it = |name: &&String| name.split('-').nth(1) == Some(&*format);
-    let hint = format!("write one: KEYSTEAD_WRITE_FIXTURE=format-{format} cargo test --test fixtures");
+    let hint =
+        format!("write one: KEYSTEAD_WRITE_FIXTURE=format-{format} cargo test --test fixtures");
     assert!(names.iter().any(|name| of_it(&name)), "no fixture of format {format}; {hint}");
 }
 
@@ -85,7 +86,8 @@ async fn holds(host: &Host, kept: &Kept) {
     }
     for round in 0..2 {
         let large = host.entity(&format!("app/probe/large{round}")).await;
-        let note = large["state"].as_array().expect("rows").iter().find(|row| row["key"] == "v/note");
+        let note =
+            large["state"].as_array().expect("rows").iter().find(|row| row["key"] == "v/note");
         assert_eq!(note.expect("a note")["value"], format!("{round}-").repeat(30_000));
     }
     let totals = host.totals().await;

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::engine;
-pub use crate::partition::mend::{Census, Problem};
 use crate::partition::mend::{self, Examined};
+pub use crate::partition::mend::{Census, Problem};
 use crate::record;
 use crate::registry::check::{self, AppFiles};
 use crate::storage;
@@ -67,7 +67,9 @@ impl Doctor {
         if let Some(lock) = &lock
             && flock(lock, FlockOperation::NonBlockingLockExclusive).is_err()
         {
-            bail!("a host uses the data folder {shown}; stop it first, for what it writes changes meanwhile");
+            bail!(
+                "a host uses the data folder {shown}; stop it first, for what it writes changes meanwhile"
+            );
         }
         Ok(Self { data: data.into(), _lock: lock })
     }
@@ -91,7 +93,8 @@ impl Doctor {
         for name in self.partitions()? {
             let watched = format!("partition {name}");
             let named = format!("partitions/{name}");
-            let found = mend::examine(&self.data.join(&named), &named, &|rows| watch(&watched, rows));
+            let found =
+                mend::examine(&self.data.join(&named), &named, &|rows| watch(&watched, rows));
             let found = found.with_context(|| format!("{named} cannot be read"))?;
             let Examined { census, problems, remarks } = found;
             report.partitions.push(Census { partition: name, ..census });
@@ -125,7 +128,8 @@ impl Doctor {
             } else if problem.file.starts_with("cache/") {
                 let at = self.data.join(path);
                 let kept = at.with_extension("damaged");
-                fs::rename(&at, &kept).with_context(|| format!("cannot rename {}", at.display()))?;
+                fs::rename(&at, &kept)
+                    .with_context(|| format!("cannot rename {}", at.display()))?;
                 done.push(format!("renamed {} to {}", problem.file, kept.display()));
             }
         }
@@ -227,7 +231,10 @@ impl Doctor {
             0 => String::new(),
             _ => format!("; {dropped} changes of lost messages were left out"),
         };
-        Ok(format!("made partition {name} anew; the old one, whole, is {}{dropped}", kept.display()))
+        Ok(format!(
+            "made partition {name} anew; the old one, whole, is {}{dropped}",
+            kept.display()
+        ))
     }
 }
 

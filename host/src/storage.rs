@@ -63,7 +63,10 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let Opened { file, familiar } =
         Checked::open(path).map_err(|error| failed(format!("cannot be opened: {error}")))?;
     if !familiar {
-        tracing::warn!(file = name, "checking all of it: its first block is not one that was synced");
+        tracing::warn!(
+            file = name,
+            "checking all of it: its first block is not one that was synced"
+        );
     }
     let mut builder = Builder::new();
     builder.set_cache_size(cache_bytes).set_check_integrity_on_open(!familiar);

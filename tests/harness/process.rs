@@ -189,7 +189,10 @@ impl Host {
         let addresses = match tokio::time::timeout(PATIENCE, ready).await {
             Ok(Some(addresses)) => addresses,
             Ok(None) => {
-                return Err(format!("the host ended before it was ready: {:?}", child.wait().await));
+                return Err(format!(
+                    "the host ended before it was ready: {:?}",
+                    child.wait().await
+                ));
             }
             Err(_) => panic!("the host was not ready within {PATIENCE:?}"),
         };

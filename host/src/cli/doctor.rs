@@ -13,7 +13,9 @@ use crate::doctor::{Doctor, Problem, Report};
 
 /// Say what is in a data folder and what is damaged, and mend it with --repair
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 healthy or mended, 1 there are problems, 2 it could not look.")]
+#[command(
+    after_help = "Exit codes: 0 healthy or mended, 1 there are problems, 2 it could not look."
+)]
 pub(super) struct Args {
     /// The data folder, which no host may have open
     #[arg(long, value_name = "DIR", default_value = "./keystead-data")]
@@ -119,5 +121,7 @@ fn show(report: &Report) -> String {
 fn explain(problem: &Problem) -> String {
     let Problem { file, place, what, lost, repair } = problem;
     let repair = repair.as_deref().unwrap_or("none that this command knows");
-    format!("\nPROBLEM in {file}\n  where   {place}\n  what    {what}\n  lost    {lost}\n  repair  {repair}\n")
+    format!(
+        "\nPROBLEM in {file}\n  where   {place}\n  what    {what}\n  lost    {lost}\n  repair  {repair}\n"
+    )
 }

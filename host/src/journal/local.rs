@@ -264,7 +264,8 @@ impl Journal for LocalJournal {
             segment.rewrite(last).map_err(|error| storage(&self.folder, &error))?;
         }
         // A crash may have come between a file's first record and the seal of the file before it.
-        if let (Some(full), Some(current)) = (self.segments.iter().rev().nth(1), self.segments.back())
+        if let (Some(full), Some(current)) =
+            (self.segments.iter().rev().nth(1), self.segments.back())
             && last.is_some()
         {
             full.seal(current.first).map_err(|error| storage(&self.folder, &error))?;
@@ -308,7 +309,8 @@ fn damaged(file: String, position: Position, offset: u64) -> JournalError {
 
 /// The checkpoint holds a position whose record is another one.
 fn strange(file: &str, from: Mark) -> JournalError {
-    let problem = "it is not the record that the state file was written after: the two are not of one folder";
+    let problem =
+        "it is not the record that the state file was written after: the two are not of one folder";
     JournalError::Damaged { file: file.into(), position: from.position.0, problem: problem.into() }
 }
 

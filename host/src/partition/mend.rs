@@ -151,24 +151,7 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
     found.census.queued = read.ledger.queued.len() as u64;
     found.census.scheduled = read.ledger.scheduled.len() as u64;
     found.census.dead = read.ledger.dead.len() as u64;
-    let behind = read.survey.last.0.saturating_sub(read.survey.end.0);
-    for trouble in &read.survey.troubles {
-        let lost = match behind {
-            _ if trouble.unknown => format!(
-                "what was done after position {}, if anything was: nothing is left that could say",
-                read.survey.end.0
-            ),
-            0 => "nothing: the state file holds it".into(),
-            _ => format!(
-                "what positions {} to {} changed; each is a batch of transactions",
-                read.survey.end.next().0,
-                read.survey.last.0
-            ),
-        };
-        let Trouble { file: name, place, what, .. } = trouble.clone();
-        let repair = Some(REBUILD.into());
-        found.problems.push(Problem { file: file(&name), place, what, lost, repair });
-    }
+    found.problems.extend(troubles(&read.survey, &file));
     if let Some(Trouble { file, place, .. }) = &read.survey.torn {
         found.remarks.push(format!(
             "{named}/{file}, {place}: the last record is incomplete. A crash leaves it so, and then nobody was \
@@ -183,12 +166,7 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
 ///
 /// # Errors
 /// When nothing can be read, or not written.
-pub fn rebuild(
-    folder: &Path,
-    into: &Path,
-    now_ms: u64,
-    tick: &dyn Fn(u64),
-) -> anyhow::Result<u64> {
+pub fn rebuild(folder: &Path, into: &Path, now_ms: u64, tick: &dyn Fn(u64)) -> anyhow::Result<u64> {
     storage::make_folder(into)?;
     let file = StateFile::open(into)?;
     let (lost, from) = match Look::at(folder) {
@@ -233,7 +211,12 @@ fn read(file: &StateFile, folder: &Path, from: Mark, lost: &Lost) -> anyhow::Res
             let writes = writes.filter(|writes| !lost.holds(&writes.entity));
             for op in ops {
                 if applies(&op, &ledger) {
-                    replay(position, vec![Delta { writes: None, ops: vec![op] }], &mut view, &mut ledger);
+                    replay(
+                        position,
+                        vec![Delta { writes: None, ops: vec![op] }],
+                        &mut view,
+                        &mut ledger,
+                    );
                 } else {
                     dropped += 1;
                 }
@@ -257,6 +240,27 @@ fn applies(op: &Op, ledger: &Ledger) -> bool {
         Op::Unpark { id, .. } | Op::DropDead { id } => ledger.dead.contains_key(id),
         Op::Enqueue { .. } | Op::Schedule { .. } | Op::Outcome { .. } | Op::Remember { .. } => true,
     }
+}
+
+/// What is wrong with the journal; `file` makes a name one from the data folder.
+fn troubles(survey: &Survey, file: &dyn Fn(&str) -> String) -> Vec<Problem> {
+    let (end, last) = (survey.end, survey.last);
+    let problem = |trouble: &Trouble| {
+        let lost = if trouble.unknown {
+            format!(
+                "what was done after position {}, if anything was: nothing is left that could say",
+                end.0
+            )
+        } else if last <= end {
+            "nothing: the state file or the records that can be read hold it".into()
+        } else {
+            let next = end.next().0;
+            format!("what positions {next} to {} changed; each is a batch of transactions", last.0)
+        };
+        let Trouble { file: name, place, what, .. } = trouble.clone();
+        Problem { file: file(&name), place, what, lost, repair: Some(REBUILD.into()) }
+    };
+    survey.troubles.iter().map(problem).collect()
 }
 
 fn is_meta(key: &[u8]) -> bool {
@@ -291,11 +295,17 @@ fn lost_rows(gap: &Gap, folder: &Path, file: String) -> Problem {
         Table::Mailbox => "messages that waited at their entities".into(),
         Table::Scheduled => "delayed messages and timers".into(),
         Table::Dead => "dead letters".into(),
-        Table::Outcomes => "outcomes of finished messages: who asks for one hears that it is unknown".into(),
-        Table::Idempotency => {
-            format!("idempotency keys of entities from {from} to {to}: used again, a call runs again")
+        Table::Outcomes => {
+            "outcomes of finished messages: who asks for one hears that it is unknown".into()
         }
-        Table::Expiry => "when outcomes and idempotency keys are forgotten: some stay for good".into(),
+        Table::Idempotency => {
+            format!(
+                "idempotency keys of entities from {from} to {to}: used again, a call runs again"
+            )
+        }
+        Table::Expiry => {
+            "when outcomes and idempotency keys are forgotten: some stay for good".into()
+        }
     };
     let what = format!("some of table {:?} cannot be read: {}", gap.table, gap.problem);
     Problem { file, place: state::places(folder), what, lost, repair: Some(REBUILD.into()) }

@@ -24,6 +24,9 @@ pub struct Gap {
     pub problem: String,
 }
 
+/// Takes a row: its table, key and value.
+pub(super) type EachRow<'e> = &'e mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), StorageError>;
+
 /// How a state file can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -50,7 +53,8 @@ impl<'f> Look<'f> {
     pub fn at(folder: &'f Path) -> Result<Self, StorageError> {
         // Sound in itself is better than readable in parts.
         let by_sums = Self::by(folder, Trust::Sums);
-        let sound = by_sums.as_ref().is_ok_and(|look| look.gaps().is_ok_and(|gaps| gaps.is_empty()));
+        let sound =
+            by_sums.as_ref().is_ok_and(|look| look.gaps().is_ok_and(|gaps| gaps.is_empty()));
         if sound {
             return by_sums;
         }
@@ -86,10 +90,7 @@ impl<'f> Look<'f> {
     ///
     /// # Errors
     /// [`StorageError`], also that of `each`.
-    pub fn rows(
-        &self,
-        each: &mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), StorageError>,
-    ) -> Result<Vec<Gap>, StorageError> {
+    pub fn rows(&self, each: EachRow<'_>) -> Result<Vec<Gap>, StorageError> {
         let mut gaps = vec![];
         let mut database = open(self.folder, self.trust)?;
         for table in TABLES {
@@ -135,7 +136,7 @@ fn pass(
     database: &Database,
     table: Table,
     until: Option<Option<&[u8]>>,
-    each: &mut dyn FnMut(Table, &[u8], &[u8]) -> Result<(), StorageError>,
+    each: EachRow<'_>,
 ) -> Result<(Option<Vec<u8>>, Option<String>), StorageError> {
     let told = |error: &dyn std::fmt::Display| Some(error.to_string());
     let mut last = None;
