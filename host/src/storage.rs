@@ -107,6 +107,20 @@ pub fn look(path: &Path, by_sums: bool) -> Result<Database, StorageError> {
     guarded(&failed, || builder.create_with_backend(backend))
 }
 
+/// Has redb compare all of the file at `path` that is in use with its own checksums and ours, changing nothing.
+///
+/// # Errors
+/// [`StorageError`], with what is damaged.
+pub fn check(path: &Path) -> Result<(), StorageError> {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let unfit = |error: std::io::Error| failed(format!("cannot be opened: {error}"));
+    let backend = Unchanged::checked(Checked::open(path).map_err(unfit)?.file).map_err(unfit)?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(limits::DOCTOR_CACHE_BYTES).set_check_integrity_on_open(true);
+    guarded(&failed, || builder.create_with_backend(backend)).map(drop)
+}
+
 /// Runs redb over a file that may be damaged. It may panic on one; that must cost this file, not the process.
 fn guarded(
     failed: &dyn Fn(String) -> StorageError,

@@ -127,6 +127,13 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
             repair: Some(REBUILD.into()),
         });
     }
+    found.problems.extend(look.bookkeeping.as_ref().map(|error| Problem {
+        file: file("state.redb"),
+        place: state::places(folder),
+        what: format!("all rows can be read, but not what redb needs to write: {}", error.problem),
+        lost: "nothing".into(),
+        repair: Some(REBUILD.into()),
+    }));
     found.problems.extend(gaps.iter().map(|gap| lost_rows(gap, folder, file("state.redb"))));
     let from = look.mark;
     let lost = Lost::of(&gaps);

@@ -43,6 +43,8 @@ pub struct Look<'f> {
     pub trust: Trust,
     /// What it holds.
     pub mark: Mark,
+    /// What is damaged beside rows: redb's own bookkeeping, which a host comes across when it writes.
+    pub bookkeeping: Option<StorageError>,
 }
 
 impl<'f> Look<'f> {
@@ -52,16 +54,16 @@ impl<'f> Look<'f> {
     /// [`StorageError`]: nothing of it can be read.
     pub fn at(folder: &'f Path) -> Result<Self, StorageError> {
         // Sound in itself is better than readable in parts.
-        let by_sums = Self::by(folder, Trust::Sums);
-        let sound =
-            by_sums.as_ref().is_ok_and(|look| look.gaps().is_ok_and(|gaps| gaps.is_empty()));
-        if sound {
-            return by_sums;
+        let Err(damage) = storage::check(&folder.join(FILE)) else {
+            return Self::by(folder, Trust::Sums);
+        };
+        if let Ok(look) = Self::by(folder, Trust::Redb) {
+            return Ok(look);
         }
-        match Self::by(folder, Trust::Redb) {
-            Ok(look) => Ok(look),
-            Err(error) => by_sums.map_err(|_| error),
-        }
+        let mut look = Self::by(folder, Trust::Sums)?;
+        let whole = look.rows(&mut |_, _, _| Ok(()))?.is_empty();
+        look.bookkeeping = whole.then_some(damage);
+        Ok(look)
     }
 
     fn by(folder: &'f Path, trust: Trust) -> Result<Self, StorageError> {
@@ -71,7 +73,7 @@ impl<'f> Look<'f> {
             return Err(StorageError::new(FILE, record::other_format(u64::from(format))));
         }
         let mark = file.snapshot()?.mark();
-        Ok(Self { folder, trust, mark })
+        Ok(Self { folder, trust, mark, bookkeeping: None })
     }
 
     /// The file, open, for what it can answer.
@@ -80,10 +82,6 @@ impl<'f> Look<'f> {
     /// [`StorageError`].
     pub fn file(&self) -> Result<StateFile, StorageError> {
         Ok(StateFile { database: open(self.folder, self.trust)? })
-    }
-
-    fn gaps(&self) -> Result<Vec<Gap>, StorageError> {
-        self.rows(&mut |_, _, _| Ok(()))
     }
 
     /// Gives all rows that can be read to `each`, in no order, and says where some cannot.
