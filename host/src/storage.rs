@@ -2,6 +2,9 @@
 //! into being. A new file is made under a temporary name, closed, synced, renamed, and its folder synced,
 //! because a power cut while redb creates a file leaves one that will not open.
 
+#[cfg(test)]
+pub(crate) mod simulated;
+
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,14 +41,7 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     if !path.exists() {
         create(path).map_err(|error| failed(format!("cannot be created: {error}")))?;
     }
-    // redb may panic on a damaged file; that must cost this file, not the process.
-    let opened =
-        catch_unwind(AssertUnwindSafe(|| Builder::new().set_cache_size(cache_bytes).open(path)));
-    let database = match opened {
-        Ok(Ok(database)) => database,
-        Ok(Err(error)) => return Err(failed(format!("cannot be opened: {error}"))),
-        Err(_) => return Err(failed("is damaged: reading it panicked".into())),
-    };
+    let database = open_with(&name, || Builder::new().set_cache_size(cache_bytes).open(path))?;
     // IMPORTANT: a process that was killed between a write and its sync leaves pages that are readable and not
     // yet on disk; what we read now is promised to callers next, so it is synced first.
     File::open(path)
@@ -65,6 +61,35 @@ pub fn make_folder(path: &Path) -> std::io::Result<()> {
         File::open(around)?.sync_all()?;
     }
     Ok(())
+}
+
+/// redb may panic on a damaged file; that must cost this file, not the process.
+fn open_with(
+    name: &str,
+    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
+) -> Result<Database, StorageError> {
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(error)) => Err(StorageError::new(name, format!("cannot be opened: {error}"))),
+        Err(_) => Err(StorageError::new(name, "is damaged: reading it panicked")),
+    }
+}
+
+/// The same over a disk of a simulation.
+#[cfg(test)]
+pub(crate) fn open_simulated(
+    disk: &simulated::SimDisk,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<Database, StorageError> {
+    let name = path.display().to_string();
+    let failed = |error| StorageError::new(&name, error);
+    let file = disk.open(path).map_err(failed)?;
+    let backend = file.clone();
+    let open = || Builder::new().set_cache_size(cache_bytes).create_with_backend(backend);
+    let database = open_with(&name, open)?;
+    file.sync().map_err(failed)?;
+    Ok(database)
 }
 
 fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,13 +1,17 @@
 //! The commit point: appends a batch durably, reads from a position, trims. Knows no wasm and nothing of what
 //! a batch means. Invariant: what survives is a prefix of what was appended, checked by a chained hash.
 
+mod disk;
 mod local;
 mod memory;
 mod receipt;
 mod segment;
+#[cfg(test)]
+mod simulated;
 
 use bytes::Bytes;
 
+pub use disk::{Disk, DiskFile, Machine};
 pub use local::LocalJournal;
 pub use memory::{MemoryDisk, MemoryJournal};
 pub use receipt::{Durable, Parked, Receipt};

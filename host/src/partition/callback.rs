@@ -12,7 +12,6 @@ use super::ledger::Place;
 use super::reply::{self, End};
 use super::request::{Answered, CallbackUsed, Refusal};
 use crate::ids::{CallbackToken, EntityRef, Position};
-use crate::limits;
 use crate::record::delta::{Delta, Op};
 use crate::record::message::{Message, Origin};
 use crate::record::outcome::{Ending, Outcome};
@@ -77,7 +76,7 @@ impl Core {
         using: &Use,
         (due_ms, seq): (u64, u64),
     ) -> Result<(CallbackUsed, Position), Refusal> {
-        if self.view.bytes() >= limits::VIEW_BYTES_MAX {
+        if self.view.bytes() >= self.bounds.view_bytes {
             return Err(Refusal::Overloaded { what: "uncheckpointed bytes" });
         }
         let expiry = self.ledger.scheduled[&(due_ms, seq)].clone();

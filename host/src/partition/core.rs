@@ -44,6 +44,30 @@ impl Default for Settings {
     }
 }
 
+/// How much a partition takes on at once. The bounds of `limits`, but in simulations, which are small.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) running: usize,
+    pub(crate) view_bytes: usize,
+    pub(crate) view_bytes_checkpoint: usize,
+    pub(crate) due_messages: usize,
+    pub(crate) batch_transactions: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            messages: limits::PARTITION_MESSAGES_MAX,
+            running: limits::EXECUTOR_QUEUE_MAX,
+            view_bytes: limits::VIEW_BYTES_MAX,
+            view_bytes_checkpoint: limits::VIEW_BYTES_CHECKPOINT,
+            due_messages: limits::DUE_MESSAGES_MAX,
+            batch_transactions: limits::BATCH_TRANSACTIONS_MAX,
+        }
+    }
+}
+
 /// Where the partition learns an app's settings.
 pub(crate) trait Apps: Send + Sync {
     fn settings(&self, app: &str) -> Settings;
@@ -139,6 +163,7 @@ impl Waiter {
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) apps: Arc<dyn Apps>,
+    pub(crate) bounds: Bounds,
     pub(crate) view: View,
     pub(crate) ledger: Ledger,
     pub(crate) mailboxes: Mailboxes<Entry>,
@@ -186,6 +211,7 @@ impl Core {
             next_checkpoint: clock.monotonic(),
             clock,
             apps,
+            bounds: Bounds::default(),
             view,
             ledger,
             mailboxes: Mailboxes::default(),
@@ -257,7 +283,7 @@ impl Core {
             let trim = self.checkpointed;
             self.outputs.push(Output::Append(Append { position, batch, trim }));
         }
-        let urgent = self.view.bytes() >= limits::VIEW_BYTES_CHECKPOINT || self.closing;
+        let urgent = self.view.bytes() >= self.bounds.view_bytes_checkpoint || self.closing;
         let now = self.clock.monotonic();
         if self.commit.settled() && (urgent || now >= self.next_checkpoint) {
             self.freeze(now);
@@ -285,7 +311,7 @@ impl Core {
 
     /// True while it should be given no further requests.
     pub(crate) fn saturated(&self) -> bool {
-        self.commit.full()
+        self.full()
     }
 
     /// Takes no more work; [`Core::drained`] says when it has ended.
@@ -369,7 +395,7 @@ impl Core {
     /// True while the partition holds as many messages as it may.
     pub(crate) fn crowded(&self) -> Option<&'static str> {
         let bounds = [
-            ("messages", self.ledger.len() + self.mailboxes.len(), limits::PARTITION_MESSAGES_MAX),
+            ("messages", self.ledger.len() + self.mailboxes.len(), self.bounds.messages),
             ("message bytes", self.ledger.bytes(), limits::PARTITION_MESSAGE_BYTES_MAX),
         ];
         bounds.iter().find(|(_, size, max)| size >= max).map(|(what, ..)| *what)
@@ -411,10 +437,14 @@ impl Core {
         self.run(Work::Command(entry), message, attempt);
     }
 
+    fn full(&self) -> bool {
+        self.commit.full(self.bounds.batch_transactions)
+    }
+
     fn can_run(&self) -> bool {
-        self.running < limits::EXECUTOR_QUEUE_MAX
-            && !self.commit.full()
-            && self.view.bytes() < limits::VIEW_BYTES_MAX
+        self.running < self.bounds.running
+            && !self.full()
+            && self.view.bytes() < self.bounds.view_bytes
     }
 
     /// Hands a guest call to the executor.
@@ -485,8 +515,8 @@ impl Core {
 
     fn make_due(&mut self, now_ms: u64) {
         let due = self.ledger.scheduled.range(..=(now_ms, u64::MAX));
-        let due: Vec<_> = due.map(|(key, _)| *key).take(limits::DUE_MESSAGES_MAX).collect();
-        if due.is_empty() || self.commit.full() {
+        let due: Vec<_> = due.map(|(key, _)| *key).take(self.bounds.due_messages).collect();
+        if due.is_empty() || self.full() {
             return;
         }
         let ops = due.into_iter().map(|(due_ms, seq)| {
