@@ -90,15 +90,13 @@ impl Core {
         let ending = Ending::Settled { proof, fingerprint: using.fingerprint };
         let expires_ms = self.clock.now_ms() + retention_s * 1_000;
         let outcome = Arc::new(Outcome { ending, version: 0, expires_ms });
-        let (id, target) = (message.id, message.target.clone());
+        let id = message.id;
         let ops = vec![
             Op::Unschedule { due_ms, seq },
             Op::Enqueue { seq: self.ledger.next_seq(), message },
             Op::Outcome { id, outcome },
         ];
         let position = self.apply(Delta { writes: None, ops });
-        // That it can no longer be withdrawn must not be told before it is durable.
-        self.touch(&target, position);
         Ok((CallbackUsed::Now, position))
     }
 

@@ -373,6 +373,9 @@ impl Core {
         self.commit.add(&delta);
         let Delta { writes, ops } = delta;
         apply_delta(position, writes, &ops, &mut self.view, &mut self.ledger);
+        for entity in self.ledger.changed() {
+            self.touched.insert(entity, position);
+        }
         for op in &ops {
             match op {
                 Op::Enqueue { seq, .. }
@@ -385,11 +388,6 @@ impl Core {
             }
         }
         position
-    }
-
-    /// What is computed from what the entity has pending waits for `position` from now on.
-    pub(crate) fn touch(&mut self, entity: &EntityRef, position: Position) {
-        self.touched.insert(entity.clone(), position);
     }
 
     /// True while the partition holds as many messages as it may.
@@ -591,6 +589,8 @@ pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: 
         apply_delta(position, writes, &ops, view, ledger);
     }
     view.table.through = position;
+    // Everything that is replayed is durable.
+    drop(ledger.changed());
 }
 
 /// What an entity has pending, less the timer that is running.

@@ -73,7 +73,7 @@ struct Disk {
     struck: Struck,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Name {
     New(PathBuf, usize),
     Rename(PathBuf, PathBuf),
@@ -183,24 +183,6 @@ impl SimDisk {
                 disk.cut();
             }
         }
-    }
-
-    pub(crate) fn describe(&self) -> String {
-        let d = self.lock();
-        let f = |n: &BTreeMap<PathBuf, usize>| {
-            n.iter()
-                .map(|(p, f)| {
-                    format!(
-                        "{}={f}:{}+{}",
-                        p.display(),
-                        d.files[*f].seen.len() / 4096,
-                        d.files[*f].since.len()
-                    )
-                })
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
-        format!("seen {} | sure {} | since {:?}", f(&d.names), f(&d.sure), d.since)
     }
 
     pub(crate) fn list(&self) -> io::Result<Vec<PathBuf>> {

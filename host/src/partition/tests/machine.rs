@@ -266,6 +266,8 @@ impl Machine {
     pub(super) fn pass_time(&mut self) {
         let by = Duration::from_millis(self.rng.random_range(0..400));
         self.advance(by);
+        // Somebody makes room again.
+        self.disk.fill(false);
     }
 
     pub(super) fn advance(&mut self, by: Duration) {
@@ -293,9 +295,8 @@ impl Machine {
             6..8 => Some(Kind::Read),
             8 => Some(Kind::Name),
             9 => {
-                let full = self.rng.random();
-                self.note(format!("full: {full}"));
-                return self.disk.fill(full);
+                self.note("full".into());
+                return self.disk.fill(true);
             }
             _ => None,
         };
@@ -393,9 +394,7 @@ impl Machine {
     fn die(&mut self) {
         let how = if self.rng.random() { Crash::Kill } else { Crash::PowerCut };
         self.note(format!("{how:?}"));
-        self.note(self.disk.describe());
         self.disk.crash(how);
-        self.note(self.disk.describe());
     }
 
     /// Nothing waits, runs, or is being written.

@@ -84,6 +84,18 @@ impl Model {
         facts
     }
 
+    /// What an entity may take back: its timers, what it sent for later, its callbacks.
+    pub(super) fn pending(&self, entity: &EntityRef) -> BTreeSet<MessageId> {
+        let timer = |message: &Message| message.timer().is_some() && message.target == *entity;
+        let waits = |message: &Message| {
+            let callback = message.callback().is_some() && message.target == *entity;
+            timer(message) || callback || message.sender() == Some(entity)
+        };
+        let scheduled = self.scheduled.values().filter(|message| waits(message));
+        let queued = self.queued.values().map(|queued| &queued.message);
+        scheduled.chain(queued.filter(|message| timer(message))).map(|m| m.id).collect()
+    }
+
     fn fold(&mut self, delta: Delta) -> Facts {
         let (mut ended, mut arrived) = (vec![], vec![]);
         for op in &delta.ops {

@@ -265,11 +265,7 @@ impl Sim {
 
     fn peek(&mut self) {
         let entity = self.node();
-        let waits = |message: &&std::sync::Arc<crate::record::message::Message>| {
-            let own = message.timer().is_some() || message.callback().is_some();
-            message.sender() == Some(&entity) || (own && message.target == entity)
-        };
-        let known = self.machine.model.scheduled.values().filter(waits).map(|m| m.id).collect();
+        let known = self.machine.model.pending(&entity);
         let invocation = Invocation {
             entity: entity.clone(),
             handler: "peek".into(),
@@ -512,11 +508,10 @@ impl Sim {
             let durable = self.machine.model.born.contains(id);
             assert!(durable, "{id} is shown and not durable");
         }
-        self.audit.gone.extend(known.difference(&shown));
-        // Undurable withdrawals would come back.
+        let still = self.machine.model.pending(entity);
         for id in known.difference(&shown) {
-            let back = self.machine.model.scheduled.values().any(|message| message.id == *id);
-            assert!(!back, "{id} is said to be gone and is not, durably");
+            assert!(!still.contains(id), "{id} is said to be gone and is not, durably");
+            self.audit.gone.insert(*id);
         }
     }
 

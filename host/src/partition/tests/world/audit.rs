@@ -171,8 +171,10 @@ impl Audit {
 
     /// After a crash, what was said to be gone is not back.
     pub(super) fn stays_gone(&self, machine: &Machine) {
-        for message in machine.model.scheduled.values() {
-            assert!(!self.gone.contains(&message.id), "{} is back", message.id);
+        for entity in machine.model.rows.keys() {
+            let back = machine.model.pending(entity).into_iter();
+            let back = back.filter(|id| self.gone.contains(id) && !self.dead_once.contains(id));
+            assert_eq!(back.count(), 0, "what was gone is back at {entity}");
         }
     }
 
