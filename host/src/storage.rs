@@ -21,12 +21,21 @@ pub struct StorageError {
     pub file: String,
     /// What the storage said.
     pub problem: String,
+    /// Reading or writing failed, not what was read: nothing else works until the file is opened again.
+    pub latched: bool,
 }
 
 impl StorageError {
     /// Wraps what the storage said of `file`.
     pub fn new(file: &str, problem: impl std::fmt::Display) -> Self {
-        Self { file: file.into(), problem: problem.to_string() }
+        Self { file: file.into(), problem: problem.to_string(), latched: false }
+    }
+
+    /// Wraps what redb said of `file`. After an I/O error it refuses everything, also when the cause has gone.
+    #[must_use]
+    pub fn of_redb(file: &str, error: &redb::StorageError) -> Self {
+        use redb::StorageError::{Io, PreviousIo};
+        Self { latched: matches!(error, Io(_) | PreviousIo), ..Self::new(file, error) }
     }
 }
 
@@ -37,7 +46,7 @@ impl StorageError {
 /// [`StorageError`] when it cannot be created, is locked by another process, or is damaged.
 pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let failed = |problem: String| StorageError::new(&name, problem);
     if !path.exists() {
         create(path).map_err(|error| failed(format!("cannot be created: {error}")))?;
     }

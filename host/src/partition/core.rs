@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
 use super::executor::{Direct, Executed, Job};
@@ -40,30 +41,6 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
-        }
-    }
-}
-
-/// How much a partition takes on at once. The bounds of `limits`, but in simulations, which are small.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) messages: usize,
-    pub(crate) running: usize,
-    pub(crate) view_bytes: usize,
-    pub(crate) view_bytes_checkpoint: usize,
-    pub(crate) due_messages: usize,
-    pub(crate) batch_transactions: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            messages: limits::PARTITION_MESSAGES_MAX,
-            running: limits::EXECUTOR_QUEUE_MAX,
-            view_bytes: limits::VIEW_BYTES_MAX,
-            view_bytes_checkpoint: limits::VIEW_BYTES_CHECKPOINT,
-            due_messages: limits::DUE_MESSAGES_MAX,
-            batch_transactions: limits::BATCH_TRANSACTIONS_MAX,
         }
     }
 }

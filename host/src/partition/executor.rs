@@ -69,6 +69,8 @@ pub(crate) enum Verdict {
     Failed(CallFailure),
     /// A query found state of an older version, which this handler of the type brings to its own.
     Outdated(String, Failure),
+    /// The state file cannot be read any more, and this is why: it has to be opened again.
+    Unreadable(String),
 }
 
 /// The pool of threads; share it in an [`Arc`].
@@ -382,6 +384,10 @@ impl Shared {
             let Start { view, pending, .. } = transaction.start_over();
             return Called::Overran(view, pending);
         }
+        let mut transaction = transaction;
+        if let Some(why) = transaction.unreadable() {
+            return Called::Ended(Verdict::Unreadable(why), 0);
+        }
         match transaction.seal() {
             Ok((mut draft, version)) => {
                 let asked = message.then.is_some();
@@ -395,6 +401,9 @@ impl Shared {
                     verdict => verdict,
                 };
                 Called::Ended(verdict, version)
+            }
+            Err(error) if error.latched() => {
+                Called::Ended(Verdict::Unreadable(error.to_string()), 0)
             }
             Err(error) => {
                 let trap = Trap::Fault(format!("the host failed: {error}"));

@@ -23,7 +23,7 @@ use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
 
 /// Answers a query that began on what was durable; gives back what the machine has to hear of.
 pub(crate) fn answer_directly(mut executed: Executed) -> Option<Executed> {
-    if matches!(executed.verdict, Verdict::Outdated(..)) {
+    if matches!(executed.verdict, Verdict::Outdated(..) | Verdict::Unreadable(_)) {
         return Some(executed);
     }
     let Some(Direct { receipt, open }) = executed.direct.take() else { return Some(executed) };
@@ -42,6 +42,7 @@ pub(crate) fn query_answer(id: MessageId, verdict: Verdict, version: u64) -> Ans
         Verdict::Rejected(failure) => CallResult::Rejected(failure),
         Verdict::Failed(failure) => CallResult::Failed(failure),
         Verdict::Outdated(_, failure) => CallResult::Failed(CallFailure::Error(failure)),
+        Verdict::Unreadable(why) => CallResult::Failed(CallFailure::Trap(Trap::Fault(why))),
     };
     Answer { id, result, version, replayed: false, expires_ms: None }
 }
@@ -50,6 +51,10 @@ impl Core {
     /// Settles one guest call and starts the entity's next.
     pub(crate) fn finish(&mut self, executed: Executed) {
         let Executed { work, message, verdict, version, cause, direct: _ } = executed;
+        if let Verdict::Unreadable(why) = &verdict {
+            // No guest's fault: nobody's attempts are counted, and no other call can succeed either.
+            self.poison(why.clone());
+        }
         if self.poisoned().is_some() {
             return self.refuse_work(work);
         }
@@ -78,6 +83,7 @@ impl Core {
                     Verdict::Outdated(_, failure) => {
                         self.fail(entry, CallFailure::Error(failure), version, cause);
                     }
+                    Verdict::Unreadable(why) => unreachable!("poisoned: {why}"),
                 }
                 self.mailboxes.done(&entity);
                 self.dispatch(&entity);

@@ -59,6 +59,8 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
+    /// Why the state file cannot be read any more, when a read of this call found that.
+    unreadable: Option<String>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
 }
@@ -68,7 +70,15 @@ impl Transaction {
     pub(crate) fn new(start: Start, clock: Arc<dyn Clock>, trial: bool) -> Self {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
-        Self { start, clock, prefix, draft: Draft::default(), written_bytes: 0, held }
+        Self {
+            start,
+            clock,
+            prefix,
+            draft: Draft::default(),
+            written_bytes: 0,
+            unreadable: None,
+            held,
+        }
     }
 
     /// Takes it back: nothing of it happened.
@@ -83,6 +93,20 @@ impl Transaction {
         }
         let version = self.start.view.version(&self.prefix)?;
         Ok((self.draft, version))
+    }
+
+    /// Why the state file cannot be read any more: whatever the guest made of that, it is not its fault.
+    pub(crate) fn unreadable(&mut self) -> Option<String> {
+        self.unreadable.take()
+    }
+
+    fn read<T>(&mut self, read: Result<T, ReadError>) -> Result<T, Fault> {
+        read.map_err(|error| {
+            if error.latched() {
+                self.unreadable = Some(error.to_string());
+            }
+            Fault::Host(error.to_string())
+        })
     }
 
     fn writing(&self, what: &'static str) -> Result<(), Fault> {
@@ -178,7 +202,8 @@ impl EntityIo for Transaction {
         if let Some(written) = self.draft.writes.get(key) {
             return Ok(written.clone());
         }
-        self.start.view.get(&self.prefix, key).map_err(host)
+        let read = self.start.view.get(&self.prefix, key);
+        self.read(read)
     }
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Fault> {
@@ -212,7 +237,8 @@ impl EntityIo for Transaction {
             bytes_max: limits::SCAN_BYTES_MAX,
             descending,
         };
-        self.start.view.scan(&self.prefix, &self.draft.writes, bounds).map_err(host)
+        let read = self.start.view.scan(&self.prefix, &self.draft.writes, bounds);
+        self.read(read)
     }
 
     fn send(
@@ -375,9 +401,4 @@ fn check_state_key(key: &[u8]) -> Result<(), Fault> {
 
 fn limit(what: &'static str, size: usize, max: usize) -> Result<(), Fault> {
     if size > max { Err(Fault::Limit { what, max: max as u64 }) } else { Ok(()) }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is used as a function of errors")]
-fn host(error: ReadError) -> Fault {
-    Fault::Host(error.to_string())
 }

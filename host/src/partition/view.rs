@@ -223,6 +223,13 @@ pub(crate) enum ReadError {
     Corrupt(#[from] Corrupt),
 }
 
+impl ReadError {
+    /// True when nothing else can be read either, until the state file is opened again.
+    pub(crate) fn latched(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.latched)
+    }
+}
+
 /// One entity at one moment.
 #[derive(Clone)]
 pub(crate) struct EntityView {

@@ -11,9 +11,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::bounds::Bounds;
 use super::super::checkpoint::{self, Checkpoint};
 use super::super::commit::Append;
-use super::super::core::{Apps, Bounds, Core, Event, Output, Settings, Work};
+use super::super::core::{Apps, Core, Event, Output, Settings, Work};
 use super::super::executor::{Executed, Job, Verdict};
 use super::super::finish::answer_directly;
 use super::super::recover;
@@ -200,6 +201,7 @@ impl Machine {
         let (version, verdict) = match read.and_then(|version| Ok((version, run(&job)?))) {
             Ok((version, _)) if fails => (version, self.failure()),
             Ok(done) => done,
+            Err(error) if error.latched() => (0, Verdict::Unreadable(error.to_string())),
             Err(error) => {
                 let trap = Trap::Fault(error.to_string());
                 (0, Verdict::Failed(CallFailure::Trap(trap)))
@@ -241,7 +243,7 @@ impl Machine {
                     self.excused.insert(job.message.id);
                 }
             }
-            Verdict::Failed(_) | Verdict::Outdated(..) => {}
+            Verdict::Failed(_) | Verdict::Outdated(..) | Verdict::Unreadable(_) => {}
         }
     }
 

@@ -96,6 +96,13 @@ impl Model {
         scheduled.chain(queued.filter(|message| timer(message))).map(|m| m.id).collect()
     }
 
+    /// True while a message is in a mailbox, in the schedule, or dead.
+    pub(super) fn waits(&self, id: MessageId) -> bool {
+        self.queued.values().any(|queued| queued.message.id == id)
+            || self.scheduled.values().any(|message| message.id == id)
+            || self.dead.contains_key(&id)
+    }
+
     fn fold(&mut self, delta: Delta) -> Facts {
         let (mut ended, mut arrived) = (vec![], vec![]);
         for op in &delta.ops {

@@ -354,6 +354,8 @@ impl Sim {
     /// Each ask that took effect is in exactly one place: it waits, its reply waits, or it was heard of or
     /// taken back.
     fn check_places(&self) {
+        // Looking is no step of the run.
+        self.machine.disk.spare();
         let ledger = &self.machine.core.ledger;
         let mut places: BTreeMap<u64, u32> = BTreeMap::new();
         let dead = ledger.dead.values().map(|dead| &dead.message);

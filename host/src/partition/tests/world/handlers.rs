@@ -19,6 +19,11 @@ use crate::record::message::{Message, Origin};
 
 /// Attempts that a flaky handler fails.
 const FLAKY_ATTEMPTS: u32 = 2;
+/// Takes room, so that a state has many pages and is read from the disk.
+const ROOM: &str = match std::str::from_utf8(&[b'.'; 200]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
 
 /// One call of a handler.
 struct Turn<'j> {
@@ -79,7 +84,7 @@ impl Turn<'_> {
         assert!(owner.is_none_or(|owner| owner == me), "{me} sees another's state");
         if !self.silent {
             self.write("me", &me);
-            self.write(&mark, "");
+            self.write(&mark, ROOM);
         }
         if let (Some(of), false) = (input["of"].as_str(), self.silent) {
             let heard = format!("heard/{of}");
