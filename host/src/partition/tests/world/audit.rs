@@ -2,6 +2,7 @@
 //! handlers' rows and nothing of how the partition works.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -74,6 +75,13 @@ impl Audit {
     ) {
         for (message, end) in &facts.ended {
             let id = message.id;
+            // A timer makes way for the next of its name.
+            let next = |arrived: &Arc<Message>| {
+                arrived.timer() == message.timer() && arrived.target == message.target
+            };
+            if message.timer().is_some() && facts.arrived.iter().any(next) {
+                self.asked_away.insert(id);
+            }
             let again = facts.arrived.iter().any(|arrived| arrived.id == id);
             let excused = machine.excused.contains(&id) || self.asked_away.contains(&id);
             match end {
