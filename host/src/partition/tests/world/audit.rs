@@ -26,7 +26,8 @@ pub(super) struct Audit {
     pub(super) asked_away: HashSet<MessageId>,
     /// Callbacks that somebody outside tried to use.
     pub(super) using: HashSet<MessageId>,
-    dead_once: HashSet<MessageId>,
+    /// Dead letters, also those that were sent again.
+    pub(super) dead_once: HashSet<MessageId>,
     /// The last number that a receiver had from a sender.
     order: BTreeMap<(EntityRef, EntityRef), u64>,
     /// When each key is forgotten.
