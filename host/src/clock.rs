@@ -66,6 +66,8 @@ impl Clock for SystemClock {
 /// A clock that moves only when told to, with chance from a seed: the same seed gives the same run.
 pub struct ManualClock {
     now_ms: AtomicU64,
+    /// Monotonic time, in milliseconds.
+    since_ms: AtomicU64,
     rng: Mutex<rand::rngs::StdRng>,
 }
 
@@ -74,12 +76,19 @@ impl ManualClock {
     #[must_use]
     pub fn new(now_ms: u64, seed: u64) -> Self {
         let rng = rand::rngs::StdRng::seed_from_u64(seed);
-        Self { now_ms: AtomicU64::new(now_ms), rng: Mutex::new(rng) }
+        let (now_ms, since_ms) = (AtomicU64::new(now_ms), AtomicU64::new(now_ms));
+        Self { now_ms, since_ms, rng: Mutex::new(rng) }
     }
 
     /// Moves wall and monotonic time forward.
     pub fn advance(&self, by: Duration) {
         self.now_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+        self.since_ms.fetch_add(by.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock, forward or back; monotonic time does not notice.
+    pub fn set(&self, now_ms: u64) {
+        self.now_ms.store(now_ms, Ordering::SeqCst);
     }
 }
 
@@ -89,7 +98,7 @@ impl Clock for ManualClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.now_ms())
+        Duration::from_millis(self.since_ms.load(Ordering::SeqCst))
     }
 
     fn chance(&self) -> u64 {

@@ -6,6 +6,9 @@
 mod checked;
 mod unchanged;
 
+#[cfg(test)]
+pub(crate) mod simulated;
+
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,7 +47,7 @@ impl StorageError {
 /// [`StorageError`] when it cannot be created, is locked by another process, or is damaged.
 pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let failed = |problem: String| StorageError::new(&name, problem);
     if !path.exists() {
         if sums_of(path).exists() {
             return Err(failed("is missing; its checksums are there".into()));
@@ -88,7 +91,7 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
 /// [`StorageError`].
 pub fn look(path: &Path, by_sums: bool) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let failed = |problem: String| StorageError::new(&name, problem);
     let unfit = |error: std::io::Error| failed(format!("cannot be opened: {error}"));
     let mut builder = Builder::new();
     builder.set_cache_size(limits::DOCTOR_CACHE_BYTES);
@@ -113,7 +116,7 @@ pub fn look(path: &Path, by_sums: bool) -> Result<Database, StorageError> {
 /// [`StorageError`], with what is damaged.
 pub fn check(path: &Path) -> Result<(), StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let failed = |problem: String| StorageError { file: name.clone(), problem };
+    let failed = |problem: String| StorageError::new(&name, problem);
     let unfit = |error: std::io::Error| failed(format!("cannot be opened: {error}"));
     let backend = Unchanged::checked(Checked::open(path).map_err(unfit)?.file).map_err(unfit)?;
     let mut builder = Builder::new();
@@ -144,6 +147,23 @@ pub fn make_folder(path: &Path) -> std::io::Result<()> {
         File::open(around)?.sync_all()?;
     }
     Ok(())
+}
+
+/// The same over a disk of a simulation.
+#[cfg(test)]
+pub(crate) fn open_simulated(
+    disk: &simulated::SimDisk,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<Database, StorageError> {
+    let name = path.display().to_string();
+    let failed = |problem: String| StorageError::new(&name, problem);
+    let file = disk.open(path).map_err(|error| failed(error.to_string()))?;
+    let backend = file.clone();
+    let open = || Builder::new().set_cache_size(cache_bytes).create_with_backend(backend);
+    let database = guarded(&failed, open)?;
+    file.sync().map_err(|error| failed(error.to_string()))?;
+    Ok(database)
 }
 
 fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {

@@ -4,13 +4,13 @@
 //! written, so only the last one can be torn.
 
 use std::collections::VecDeque;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
+use super::disk::{Disk, Machine};
 use super::segment::{self, BLOCK, Segment};
 use super::{Chain, Journal, JournalError, Mark, Receipt};
 use crate::ids::Position;
@@ -24,10 +24,11 @@ const SPARE: &str = "spare-";
 
 /// A journal in files.
 #[derive(Debug)]
-pub struct LocalJournal {
+pub struct LocalJournal<D: Disk = Machine> {
+    disk: D,
     folder: PathBuf,
     /// The oldest first; the last is appended to.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<Segment<D::File>>,
     /// Files to begin segments in, and their sizes.
     spares: Vec<(PathBuf, u64)>,
     /// A spare that a thread is filling, so that no append has to wait for it.
@@ -47,19 +48,28 @@ impl LocalJournal {
     /// # Errors
     /// [`JournalError::Storage`], also for a file that is not a segment.
     pub fn open(folder: &Path, chance: [u8; 32]) -> Result<Self, JournalError> {
+        Self::over(Machine, folder, chance)
+    }
+}
+
+impl<D: Disk> LocalJournal<D> {
+    /// The same over any file system.
+    ///
+    /// # Errors
+    /// As [`LocalJournal::open`].
+    pub fn over(disk: D, folder: &Path, chance: [u8; 32]) -> Result<Self, JournalError> {
         let mut segments = vec![];
-        for entry in fs::read_dir(folder).map_err(|error| storage(folder, &error))? {
-            let path = entry.map_err(|error| storage(folder, &error))?.path();
+        for path in disk.list(folder).map_err(|error| storage(folder, &error))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with(SPARE) {
                 // Perhaps half made, and its number may come again.
-                fs::remove_file(&path).map_err(|error| storage(&path, &error))?;
+                disk.remove(&path).map_err(|error| storage(&path, &error))?;
                 continue;
             }
             if !name.starts_with(PREFIX) {
                 continue;
             }
-            let opened = Segment::open(&path).map_err(|error| storage(&path, &error))?;
+            let opened = Segment::open(&disk, &path).map_err(|error| storage(&path, &error))?;
             let Some(segment) = opened.filter(|segment| *name == name_of(segment.first)) else {
                 let problem = "its head is damaged: it is not the segment that its name says";
                 return Err(StorageError::new(&name, problem).into());
@@ -69,6 +79,7 @@ impl LocalJournal {
         segments.sort_unstable_by_key(|segment| segment.first);
         let (folder, segments) = (folder.to_owned(), segments.into());
         Ok(Self {
+            disk,
             folder,
             segments,
             spares: vec![],
@@ -104,41 +115,42 @@ impl LocalJournal {
     /// Has the next file made when the current one is half full.
     fn prepare(&mut self) -> io::Result<()> {
         let Some(current) = self.segments.back() else { return Ok(()) };
-        let size = next_size(current.size);
+        let size = self.next_size(current.size);
         let ready = self.making.is_some() || self.spares.iter().any(|spare| spare.1 >= size);
         if ready || current.end < current.size / 2 {
             return Ok(());
         }
         let spare = self.spare(self.end.position.next());
-        let make = move || segment::make(&spare, size).map(|()| (spare, size));
-        let thread = std::thread::Builder::new().name("keystead-spare".into());
-        self.making = Some(thread.spawn(make)?);
+        let disk = self.disk.clone();
+        let make = move || segment::make(&disk, &spare, size).map(|()| (spare, size));
+        self.making = Some(self.disk.beside(make)?);
         Ok(())
     }
 
     /// Begins a segment whose first record is `position`.
     fn rotate(&mut self, position: Position, payload: usize) -> io::Result<()> {
         let before = self.segments.back().map_or(0, |segment| segment.size);
-        let size = next_size(before).max(2 * BLOCK + segment::room(payload));
+        let size = self.next_size(before).max(2 * BLOCK + segment::room(payload));
         if let Some(making) = self.making.take() {
             let made = making.join().map_err(|_| io::Error::other("filling a file panicked"))?;
             self.spares.push(made?);
         }
         // Those that are too small were for the first seconds.
         for (path, _) in self.spares.extract_if(.., |spare| spare.1 < size) {
-            fs::remove_file(path)?;
+            self.disk.remove(&path)?;
         }
         let spare = if let Some((spare, _)) = self.spares.pop() {
             spare
         } else {
             let spare = self.spare(position);
-            segment::make(&spare, size)?;
+            segment::make(&self.disk, &spare, size)?;
             spare
         };
         let mut key = blake3::Hasher::new_keyed(&self.chance);
         key.update(&position.0.to_le_bytes());
         let path = self.folder.join(name_of(position));
-        let segment = Segment::begin(&spare, &path, position, *key.finalize().as_bytes())?;
+        let key = *key.finalize().as_bytes();
+        let segment = Segment::begin(&self.disk, (&spare, &path), position, key)?;
         self.segments.push_back(segment);
         Ok(())
     }
@@ -149,16 +161,22 @@ impl LocalJournal {
             let Some(old) = self.segments.pop_front() else { break };
             let path = self.folder.join(name_of(old.first));
             // An oversized one was for one large batch.
-            let wanted = old.size <= limits::JOURNAL_SEGMENT_BYTES_MAX;
+            let wanted = old.size <= *self.disk.segment_bytes().end();
             if wanted && self.spares.len() < limits::JOURNAL_SPARES_MAX {
                 let spare = self.spare(old.first);
-                fs::rename(path, &spare)?;
+                self.disk.rename(&path, &spare)?;
                 self.spares.push((spare, old.size));
             } else {
-                fs::remove_file(path)?;
+                self.disk.remove(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// The size of the segment after one of `size` bytes.
+    fn next_size(&self, size: u64) -> u64 {
+        let bounds = self.disk.segment_bytes();
+        (size * 2).clamp(*bounds.start(), *bounds.end())
     }
 
     /// The path of a spare; numbers keep them apart.
@@ -233,7 +251,7 @@ impl LocalJournal {
     }
 }
 
-impl Journal for LocalJournal {
+impl<D: Disk> Journal for LocalJournal<D> {
     fn append(
         &mut self,
         position: Position,
@@ -270,23 +288,22 @@ impl Journal for LocalJournal {
         {
             full.seal(current.first).map_err(|error| storage(&self.folder, &error))?;
         }
+        // IMPORTANT: so may the names be. A segment whose name the disk does not have is gone after a power cut,
+        // with everything that is appended to it from now on.
+        let folder = self.disk.sync_folder(&self.folder.join(PREFIX));
+        folder.map_err(|error| storage(&self.folder, &error))?;
         self.end = end;
         Ok((Receipt::new(end.position), end))
     }
 }
 
-impl Drop for LocalJournal {
+impl<D: Disk> Drop for LocalJournal<D> {
     fn drop(&mut self) {
         // The folder may be opened again at once.
         if let Some(making) = self.making.take() {
             drop(making.join());
         }
     }
-}
-
-/// The size of the segment after one of `size` bytes.
-fn next_size(size: u64) -> u64 {
-    (size * 2).clamp(limits::JOURNAL_SEGMENT_BYTES_MIN, limits::JOURNAL_SEGMENT_BYTES_MAX)
 }
 
 pub(super) fn name_of(first: Position) -> String {
@@ -324,6 +341,7 @@ fn missing(from: Mark) -> JournalError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::FileExt;
 
     use super::*;

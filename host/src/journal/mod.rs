@@ -1,14 +1,18 @@
 //! The commit point: appends a batch durably, reads from a position, trims. Knows no wasm and nothing of what
 //! a batch means. Invariant: what survives is a prefix of what was appended, checked by a chained hash.
 
+mod disk;
 mod local;
 mod memory;
 mod receipt;
 mod segment;
+#[cfg(test)]
+mod simulated;
 mod survey;
 
 use bytes::Bytes;
 
+pub use disk::{Disk, DiskFile, Machine};
 pub use local::LocalJournal;
 pub use memory::{MemoryDisk, MemoryJournal};
 pub use receipt::{Durable, Parked, Receipt};

@@ -3,12 +3,11 @@
 //! acknowledged record is ever written again. Knows nothing of what a record means or of other files.
 //! Invariant: a record that [`Segment::at`] finds was written by this segment, in this use of its file.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::Chain;
+use super::disk::{Disk, DiskFile};
 use crate::ids::Position;
 
 /// Records and the head begin at multiples of this many bytes: the unit that file systems and disks write.
@@ -28,8 +27,8 @@ const PIECE: usize = 1024 * 1024;
 
 /// An open segment.
 #[derive(Debug)]
-pub(super) struct Segment {
-    file: File,
+pub(super) struct Segment<F> {
+    file: F,
     /// The position of its first record.
     pub(super) first: Position,
     /// Makes the checks of its records: stale records of an earlier use of the file, and bytes that a guest
@@ -55,54 +54,54 @@ pub(super) fn room(payload: usize) -> u64 {
 }
 
 /// Makes a file of `size` zeros at `path`, on stable storage; its name is not yet.
-pub(super) fn make(path: &Path, size: u64) -> io::Result<()> {
-    let file = File::create(path)?;
+pub(super) fn make(disk: &impl Disk, path: &Path, size: u64) -> io::Result<()> {
+    let file = disk.create(path)?;
     // Block by block: what is written at once the kernel may keep and write as one piece ever after.
     for at in (0..size).step_by(BLOCK as usize) {
-        file.write_all_at(&[0; BLOCK as usize], at)?;
+        file.write_at(&[0; BLOCK as usize], at)?;
     }
     file.sync_all()
 }
 
-impl Segment {
+impl<F: DiskFile> Segment<F> {
     /// Takes the file at `spare` into use as the segment at `path`. It is on stable storage under that name
     /// when this returns.
     pub(super) fn begin(
-        spare: &Path,
-        path: &Path,
+        disk: &impl Disk<File = F>,
+        (spare, path): (&Path, &Path),
         first: Position,
         key: [u8; 32],
     ) -> io::Result<Self> {
         // A file that was a segment must not have that name again after a power cut: its head would be another's.
-        sync_folder(spare)?;
-        let file = File::options().read(true).write(true).open(spare)?;
-        let size = file.metadata()?.len();
+        disk.sync_folder(spare)?;
+        let file = disk.open(spare)?;
+        let size = file.size()?;
         let mut head = Vec::with_capacity(HEAD_BYTES);
         head.extend_from_slice(&SEGMENT_MAGIC);
         head.extend_from_slice(&first.0.to_le_bytes());
         head.extend_from_slice(&size.to_le_bytes());
         head.extend_from_slice(&key);
         head.extend_from_slice(&blake3::hash(&head).as_bytes()[..16]);
-        file.write_all_at(&head, 0)?;
+        file.write_at(&head, 0)?;
         file.sync_all()?;
-        fs::rename(spare, path)?;
-        sync_folder(path)?;
+        disk.rename(spare, path)?;
+        disk.sync_folder(path)?;
         Ok(Self { file, first, key, size, end: BLOCK })
     }
 
     /// Opens a segment; `None` when its head is not one.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::options().read(true).write(true).open(path)?;
+    pub(super) fn open(disk: &impl Disk<File = F>, path: &Path) -> io::Result<Option<Self>> {
+        let file = disk.open(path)?;
         let mut head = [0; HEAD_BYTES];
-        if file.metadata()?.len() < BLOCK {
+        if file.size()? < BLOCK {
             return Ok(None);
         }
-        file.read_exact_at(&mut head, 0)?;
+        file.read_at(&mut head, 0)?;
         let (fields, check) = head.split_at(HEAD_BYTES - 16);
         let size = u64_at(fields, 16);
         if fields[..8] != SEGMENT_MAGIC
             || blake3::hash(fields).as_bytes()[..16] != *check
-            || file.metadata()?.len() != size
+            || file.size()? != size
         {
             return Ok(None);
         }
@@ -113,12 +112,16 @@ impl Segment {
 
     /// Opens a segment whose head or length is damaged, to read what records its key still proves. Says whether
     /// some of the file may be missing.
-    pub(super) fn salvage(path: &Path, first: Position) -> io::Result<(Self, bool)> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
+    pub(super) fn salvage(
+        disk: &impl Disk<File = F>,
+        path: &Path,
+        first: Position,
+    ) -> io::Result<(Self, bool)> {
+        let file = disk.open(path)?;
+        let size = file.size()?;
         let mut head = [0; HEAD_BYTES];
         if size >= HEAD_BYTES as u64 {
-            file.read_exact_at(&mut head, 0)?;
+            file.read_at(&mut head, 0)?;
         }
         let mut key = [0; 32];
         key.copy_from_slice(&head[24..56]);
@@ -146,7 +149,7 @@ impl Segment {
         let check = self.check(&block);
         block.extend_from_slice(&check);
         block.resize(BLOCK as usize, 0);
-        self.file.write_all_at(&block, self.end)?;
+        self.file.write_at(&block, self.end)?;
         self.file.sync_data()
     }
 
@@ -156,7 +159,7 @@ impl Segment {
             return Ok(None);
         }
         let mut head = [0; RECORD_HEAD_BYTES];
-        self.file.read_exact_at(&mut head, self.end)?;
+        self.file.read_at(&mut head, self.end)?;
         Ok(self.read_any(&head, SEAL_MAGIC).map(|head| head.position))
     }
 
@@ -177,7 +180,7 @@ impl Segment {
         buffer.extend_from_slice(&check);
         buffer.extend_from_slice(payload);
         buffer.resize(room(payload.len()) as usize, 0);
-        self.file.write_all_at(buffer, self.end)?;
+        self.file.write_at(buffer, self.end)?;
         self.file.sync_data()?;
         self.end += buffer.len() as u64;
         // What one large batch needed is not kept for ever.
@@ -193,7 +196,7 @@ impl Segment {
             return Ok(None);
         }
         let mut head = [0; RECORD_HEAD_BYTES];
-        self.file.read_exact_at(&mut head, offset)?;
+        self.file.read_at(&mut head, offset)?;
         let found = self.read_head(&head);
         Ok(found.filter(|head| offset + room(head.bytes as usize) <= self.size))
     }
@@ -201,7 +204,7 @@ impl Segment {
     /// The payload of the record at `offset`.
     pub(super) fn payload(&self, offset: u64, head: Head) -> io::Result<Vec<u8>> {
         let mut payload = vec![0; head.bytes as usize];
-        self.file.read_exact_at(&mut payload, offset + RECORD_HEAD_BYTES as u64)?;
+        self.file.read_at(&mut payload, offset + RECORD_HEAD_BYTES as u64)?;
         Ok(payload)
     }
 
@@ -211,7 +214,7 @@ impl Segment {
         let mut at = offset;
         while at < self.size {
             let length = PIECE.min((self.size - at) as usize);
-            self.file.read_exact_at(&mut piece[..length], at)?;
+            self.file.read_at(&mut piece[..length], at)?;
             for block in piece[..length].chunks(BLOCK as usize) {
                 let head = block.get(..RECORD_HEAD_BYTES).and_then(|head| self.read_head(head));
                 if head.is_some_and(|head| head.position > position) {
@@ -226,8 +229,8 @@ impl Segment {
     /// Writes `from..end` again and syncs it: what was read may have come from memory after a sync failed.
     pub(super) fn rewrite(&self, from: u64) -> io::Result<()> {
         let mut bytes = vec![0; (self.end - from) as usize];
-        self.file.read_exact_at(&mut bytes, from)?;
-        self.file.write_all_at(&bytes, from)?;
+        self.file.read_at(&mut bytes, from)?;
+        self.file.write_at(&bytes, from)?;
         self.file.sync_all()
     }
 
@@ -250,14 +253,6 @@ impl Segment {
         let mut check = [0; 16];
         check.copy_from_slice(&blake3::keyed_hash(&self.key, fields).as_bytes()[..16]);
         check
-    }
-}
-
-/// Makes the names in the folder of `path` durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 

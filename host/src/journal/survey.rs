@@ -8,10 +8,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::disk::{Disk, Machine};
 use super::local::{PREFIX, name_of};
-use super::segment::{BLOCK, Head, Segment, room};
+use super::segment::{self, BLOCK, Head, room};
 use super::{Chain, Mark};
 use crate::ids::Position;
+
+/// A segment on this machine's disk.
+type Segment = segment::Segment<<Machine as Disk>::File>;
 
 /// What a journal holds.
 #[derive(Debug, Default)]
@@ -89,11 +93,12 @@ fn open(folder: &Path, survey: &mut Survey) -> io::Result<Vec<Segment>> {
     names.retain(|name| name.starts_with(PREFIX));
     names.sort();
     for name in &names {
-        match Segment::open(&folder.join(name))? {
+        match Segment::open(&Machine, &folder.join(name))? {
             Some(segment) if name_of(segment.first) == *name => segments.push(segment),
             _ => {
                 let number = name[PREFIX.len()..].parse().unwrap_or_default();
-                let (segment, cut) = Segment::salvage(&folder.join(name), Position(number))?;
+                let (segment, cut) =
+                    Segment::salvage(&Machine, &folder.join(name), Position(number))?;
                 let mut empty = true;
                 for at in (BLOCK..segment.size).step_by(BLOCK as usize) {
                     empty &= segment.at(at)?.is_none();

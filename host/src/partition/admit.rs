@@ -96,7 +96,7 @@ impl Core {
         if let Err(refusal) = self.open() {
             return drop(reply.send(Err(refusal)));
         }
-        if self.running() >= limits::EXECUTOR_QUEUE_MAX {
+        if self.running() >= self.bounds.running {
             let refusal = Refusal::Overloaded { what: "guest calls in progress" };
             return drop(reply.send(Err(refusal)));
         }
@@ -111,7 +111,7 @@ impl Core {
         if let Some(what) = self.crowded() {
             return Err(Refusal::Overloaded { what });
         }
-        if self.view.bytes() >= limits::VIEW_BYTES_MAX {
+        if self.view.bytes() >= self.bounds.view_bytes {
             return Err(Refusal::Overloaded { what: "uncheckpointed bytes" });
         }
         let entity = &invocation.entity;

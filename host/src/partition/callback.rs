@@ -12,7 +12,6 @@ use super::ledger::Place;
 use super::reply::{self, End};
 use super::request::{Answered, CallbackUsed, Refusal};
 use crate::ids::{CallbackToken, EntityRef, Position};
-use crate::limits;
 use crate::record::delta::{Delta, Op};
 use crate::record::message::{Message, Origin};
 use crate::record::outcome::{Ending, Outcome};
@@ -77,7 +76,7 @@ impl Core {
         using: &Use,
         (due_ms, seq): (u64, u64),
     ) -> Result<(CallbackUsed, Position), Refusal> {
-        if self.view.bytes() >= limits::VIEW_BYTES_MAX {
+        if self.view.bytes() >= self.bounds.view_bytes {
             return Err(Refusal::Overloaded { what: "uncheckpointed bytes" });
         }
         let expiry = self.ledger.scheduled[&(due_ms, seq)].clone();
@@ -91,15 +90,13 @@ impl Core {
         let ending = Ending::Settled { proof, fingerprint: using.fingerprint };
         let expires_ms = self.clock.now_ms() + retention_s * 1_000;
         let outcome = Arc::new(Outcome { ending, version: 0, expires_ms });
-        let (id, target) = (message.id, message.target.clone());
+        let id = message.id;
         let ops = vec![
             Op::Unschedule { due_ms, seq },
             Op::Enqueue { seq: self.ledger.next_seq(), message },
             Op::Outcome { id, outcome },
         ];
         let position = self.apply(Delta { writes: None, ops });
-        // That it can no longer be withdrawn must not be told before it is durable.
-        self.touch(&target, position);
         Ok((CallbackUsed::Now, position))
     }
 

@@ -71,9 +71,8 @@ impl Commit {
     }
 
     /// True when the batch that forms should take no more work until it is sealed.
-    pub(crate) fn full(&self) -> bool {
-        self.forming.len() >= limits::BATCH_TRANSACTIONS_MAX
-            || self.forming.bytes() >= limits::BATCH_BYTES_MAX
+    pub(crate) fn full(&self, transactions_max: usize) -> bool {
+        self.forming.len() >= transactions_max || self.forming.bytes() >= limits::BATCH_BYTES_MAX
     }
 
     /// True when nothing forms and nothing is in flight.

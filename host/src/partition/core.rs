@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
 use super::executor::{Direct, Executed, Job};
@@ -139,6 +140,7 @@ impl Waiter {
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) apps: Arc<dyn Apps>,
+    pub(crate) bounds: Bounds,
     pub(crate) view: View,
     pub(crate) ledger: Ledger,
     pub(crate) mailboxes: Mailboxes<Entry>,
@@ -186,6 +188,7 @@ impl Core {
             next_checkpoint: clock.monotonic(),
             clock,
             apps,
+            bounds: Bounds::default(),
             view,
             ledger,
             mailboxes: Mailboxes::default(),
@@ -257,7 +260,7 @@ impl Core {
             let trim = self.checkpointed;
             self.outputs.push(Output::Append(Append { position, batch, trim }));
         }
-        let urgent = self.view.bytes() >= limits::VIEW_BYTES_CHECKPOINT || self.closing;
+        let urgent = self.view.bytes() >= self.bounds.view_bytes_checkpoint || self.closing;
         let now = self.clock.monotonic();
         if self.commit.settled() && (urgent || now >= self.next_checkpoint) {
             self.freeze(now);
@@ -285,7 +288,7 @@ impl Core {
 
     /// True while it should be given no further requests.
     pub(crate) fn saturated(&self) -> bool {
-        self.commit.full()
+        self.full()
     }
 
     /// Takes no more work; [`Core::drained`] says when it has ended.
@@ -347,6 +350,9 @@ impl Core {
         self.commit.add(&delta);
         let Delta { writes, ops } = delta;
         apply_delta(position, writes, &ops, &mut self.view, &mut self.ledger);
+        for entity in self.ledger.changed() {
+            self.touched.insert(entity, position);
+        }
         for op in &ops {
             match op {
                 Op::Enqueue { seq, .. }
@@ -361,15 +367,10 @@ impl Core {
         position
     }
 
-    /// What is computed from what the entity has pending waits for `position` from now on.
-    pub(crate) fn touch(&mut self, entity: &EntityRef, position: Position) {
-        self.touched.insert(entity.clone(), position);
-    }
-
     /// True while the partition holds as many messages as it may.
     pub(crate) fn crowded(&self) -> Option<&'static str> {
         let bounds = [
-            ("messages", self.ledger.len() + self.mailboxes.len(), limits::PARTITION_MESSAGES_MAX),
+            ("messages", self.ledger.len() + self.mailboxes.len(), self.bounds.messages),
             ("message bytes", self.ledger.bytes(), limits::PARTITION_MESSAGE_BYTES_MAX),
         ];
         bounds.iter().find(|(_, size, max)| size >= max).map(|(what, ..)| *what)
@@ -411,10 +412,14 @@ impl Core {
         self.run(Work::Command(entry), message, attempt);
     }
 
+    fn full(&self) -> bool {
+        self.commit.full(self.bounds.batch_transactions)
+    }
+
     fn can_run(&self) -> bool {
-        self.running < limits::EXECUTOR_QUEUE_MAX
-            && !self.commit.full()
-            && self.view.bytes() < limits::VIEW_BYTES_MAX
+        self.running < self.bounds.running
+            && !self.full()
+            && self.view.bytes() < self.bounds.view_bytes
     }
 
     /// Hands a guest call to the executor.
@@ -485,8 +490,8 @@ impl Core {
 
     fn make_due(&mut self, now_ms: u64) {
         let due = self.ledger.scheduled.range(..=(now_ms, u64::MAX));
-        let due: Vec<_> = due.map(|(key, _)| *key).take(limits::DUE_MESSAGES_MAX).collect();
-        if due.is_empty() || self.commit.full() {
+        let due: Vec<_> = due.map(|(key, _)| *key).take(self.bounds.due_messages).collect();
+        if due.is_empty() || self.full() {
             return;
         }
         let ops = due.into_iter().map(|(due_ms, seq)| {
@@ -561,6 +566,8 @@ pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: 
         apply_delta(position, writes, &ops, view, ledger);
     }
     view.table.through = position;
+    // Everything that is replayed is durable.
+    drop(ledger.changed());
 }
 
 /// What an entity has pending, less the timer that is running.

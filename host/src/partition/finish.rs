@@ -113,7 +113,6 @@ impl Core {
         let ends_message = entry.call.is_none();
         let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
         let effects = !draft.is_empty();
-        let silent = effects && draft.writes.is_empty();
         let version = version + u64::from(!draft.writes.is_empty());
         let mut delta = Delta::default();
         if ends_message {
@@ -126,9 +125,6 @@ impl Core {
         delta.ops.extend(self.reply_op(&entry.message, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
-        if silent {
-            self.touch(&entry.message.target, cause);
-        }
         let answer = Answer {
             id: entry.message.id,
             result: CallResult::Reply(body),

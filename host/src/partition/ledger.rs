@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     pub(crate) dead: BTreeMap<MessageId, Arc<DeadLetter>>,
     places: HashMap<MessageId, Place>,
     pending: HashMap<EntityRef, Arc<Pending>>,
+    /// Entities whose pending things changed since somebody asked.
+    changed: Vec<EntityRef>,
     /// The last number given to a message.
     last_seq: u64,
     bytes: usize,
@@ -155,6 +157,12 @@ impl Ledger {
         self.pending.get(entity)
     }
 
+    /// Entities whose pending things changed since this was last asked: what is computed from them has to wait
+    /// for the change to be durable.
+    pub(crate) fn changed(&mut self) -> Vec<EntityRef> {
+        std::mem::take(&mut self.changed)
+    }
+
     /// Messages in mailboxes, in the schedule and dead.
     pub(crate) fn len(&self) -> usize {
         self.queued.len() + self.scheduled.len() + self.dead.len()
@@ -200,12 +208,10 @@ impl Ledger {
             self.set_timer(&message.target, name, timer);
         }
         if let Some(sender) = message.sender() {
-            let pending = Arc::make_mut(self.pending.entry(sender.clone()).or_default());
-            pending.delayed.insert(message.id, (due_ms, seq));
+            self.pending_of(sender).delayed.insert(message.id, (due_ms, seq));
         }
         if let Some(proof) = message.callback() {
-            let pending = Arc::make_mut(self.pending.entry(message.target.clone()).or_default());
-            pending.callbacks.insert(message.id, *proof);
+            self.pending_of(&message.target).callbacks.insert(message.id, *proof);
         }
         self.scheduled.insert((due_ms, seq), message);
     }
@@ -255,13 +261,18 @@ impl Ledger {
     }
 
     fn set_timer(&mut self, entity: &EntityRef, name: &str, timer: PendingTimer) {
-        let pending = Arc::make_mut(self.pending.entry(entity.clone()).or_default());
         // A released dead letter does not take the place of a timer that was set since.
-        pending.timers.entry(name.to_owned()).or_insert(timer);
+        self.pending_of(entity).timers.entry(name.to_owned()).or_insert(timer);
+    }
+
+    fn pending_of(&mut self, entity: &EntityRef) -> &mut Pending {
+        self.changed.push(entity.clone());
+        Arc::make_mut(self.pending.entry(entity.clone()).or_default())
     }
 
     fn change_pending(&mut self, entity: &EntityRef, change: impl FnOnce(&mut Pending)) {
         let Some(pending) = self.pending.get_mut(entity) else { return };
+        self.changed.push(entity.clone());
         change(Arc::make_mut(pending));
         let Pending { timers, delayed, callbacks } = &**pending;
         if timers.is_empty() && delayed.is_empty() && callbacks.is_empty() {

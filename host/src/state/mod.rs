@@ -83,7 +83,33 @@ impl StateFile {
     /// # Errors
     /// [`StorageError`].
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
-        let database = storage::open(&folder.join(FILE), limits::STATE_CACHE_BYTES)?;
+        Self::over(storage::open(&folder.join(FILE), limits::STATE_CACHE_BYTES)?)
+    }
+
+    /// The state file of a simulation; every disk begins with the same empty one.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        disk: &crate::storage::simulated::SimDisk,
+    ) -> Result<Self, StorageError> {
+        use crate::storage::simulated::SimDisk;
+        static EMPTY: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        // None: reads are to fail now and then.
+        const CACHE_BYTES: usize = 0;
+        let path = Path::new(FILE);
+        if disk.contents(path).is_none() {
+            let empty = EMPTY.get_or_init(|| {
+                let disk = SimDisk::new(0);
+                disk.put(path, &[]);
+                let made = storage::open_simulated(&disk, path, CACHE_BYTES).and_then(Self::over);
+                drop(made.expect("made"));
+                disk.contents(path).expect("there")
+            });
+            disk.put(path, empty);
+        }
+        Self::over(storage::open_simulated(disk, path, CACHE_BYTES)?)
+    }
+
+    fn over(database: Database) -> Result<Self, StorageError> {
         let file = Self { database };
         // Readers need every table to exist, and a checkpoint of nothing makes them.
         if file.try_snapshot().is_err() {

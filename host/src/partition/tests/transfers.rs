@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 use super::super::executor::{Job, Verdict};
 use super::super::request::{Answer, Answered, CallResult, Invocation};
 use super::super::transaction::Draft;
-use super::super::view::EntityView;
-use super::{Machine, Patience, entity, every_seed};
+use super::super::view::{EntityView, ReadError};
+use super::model::Model;
+use super::{Machine, Patience, Run, by_hand, entity, every_seed};
 use crate::clock::Clock;
 use crate::engine::{Due, Failure};
 use crate::ids::{EntityRef, MessageId};
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
+use crate::storage::simulated::Kind;
 
 const ACCOUNTS: [&str; 4] = ["a", "b", "c", "d"];
 const START: i64 = 100;
@@ -100,7 +102,7 @@ impl Sim {
                     self.ask(number);
                 }
             }
-            97 if machine.faults => machine.fail_append(),
+            97 if machine.faults => machine.spoil(),
             98 if machine.faults => self.crash(),
             _ => {}
         }
@@ -164,10 +166,11 @@ impl Sim {
             let entity = account(number);
             let view = self.machine.core.view.entity(&entity);
             let prefix = keys::entity_prefix(&entity);
-            sum += number_at(&view, &prefix, b"balance").unwrap_or(START);
+            sum += number_at(&view, &prefix, b"balance").expect("reads").unwrap_or(START);
             for (transfer, _) in self.transfers.iter().enumerate() {
-                let out = number_at(&view, &prefix, format!("out/{transfer}").as_bytes());
-                let times = number_at(&view, &prefix, format!("in/{transfer}").as_bytes());
+                let read = |key: String| number_at(&view, &prefix, key.as_bytes()).expect("reads");
+                let out = read(format!("out/{transfer}"));
+                let times = read(format!("in/{transfer}"));
                 if let Some(out) = out {
                     sent.insert(transfer, out);
                 }
@@ -191,13 +194,13 @@ fn account(number: usize) -> EntityRef {
     entity("bank", "account", ACCOUNTS[number])
 }
 
-fn number_at(view: &EntityView, prefix: &[u8], key: &[u8]) -> Option<i64> {
-    let value = view.get(prefix, key).expect("reads")?;
-    Some(std::str::from_utf8(&value).expect("text").parse().expect("number"))
+fn number_at(view: &EntityView, prefix: &[u8], key: &[u8]) -> Result<Option<i64>, ReadError> {
+    let number = |value: Bytes| std::str::from_utf8(&value).expect("text").parse().expect("number");
+    Ok(view.get(prefix, key)?.map(number))
 }
 
 /// The account's handlers, in plain Rust: what a guest would do.
-fn execute(job: &Job, _calm: bool, clock: &dyn Clock) -> Verdict {
+fn execute(job: &Job, _calm: bool, clock: &dyn Clock) -> Result<Verdict, ReadError> {
     let Job { message, view, now_ms, .. } = job;
     let prefix = keys::entity_prefix(&message.target);
     let read = |key: &str| number_at(view, &prefix, key.as_bytes());
@@ -207,17 +210,17 @@ fn execute(job: &Job, _calm: bool, clock: &dyn Clock) -> Verdict {
     };
     let input = std::str::from_utf8(&message.input).expect("text");
     let (first, second) = input.split_once(' ').expect("two words");
-    let balance = read("balance").unwrap_or(START);
-    if message.handler == "transfer" && balance < 10 {
+    let balance = read("balance")?.unwrap_or(START);
+    Ok(if message.handler == "transfer" && balance < 10 {
         let (code, message) = ("insufficient_funds".into(), "no".into());
         Verdict::Rejected(Failure { code, message, details: None, retryable: false })
     } else if message.handler == "transfer" {
         let target = entity("bank", "account", second);
         // Numbered per receiver, so that the receiver can tell order and gaps.
-        let numbered = read(&format!("sent/{second}")).unwrap_or(0) + 1;
+        let numbered = read(&format!("sent/{second}"))?.unwrap_or(0) + 1;
         write(format!("sent/{second}"), numbered);
         write("balance".into(), balance - 10);
-        write(format!("out/{first}"), read(&format!("out/{first}")).unwrap_or(0) + 1);
+        write(format!("out/{first}"), read(&format!("out/{first}"))?.unwrap_or(0) + 1);
         let credit = Message {
             id: MessageId::new(*now_ms, &target, clock.chance()),
             target,
@@ -233,36 +236,62 @@ fn execute(job: &Job, _calm: bool, clock: &dyn Clock) -> Verdict {
     } else {
         let sender = message.sender().expect("an entity").key().to_owned();
         let numbered: i64 = second.parse().expect("a number");
-        let seen = read(&format!("seen/{sender}")).unwrap_or(0);
+        let seen = read(&format!("seen/{sender}"))?.unwrap_or(0);
         assert_eq!(numbered, seen + 1, "{sender} -> {}: out of order", message.target);
         write(format!("seen/{sender}"), numbered);
         write("balance".into(), balance + 10);
-        write(format!("in/{first}"), read(&format!("in/{first}")).unwrap_or(0) + 1);
+        write(format!("in/{first}"), read(&format!("in/{first}"))?.unwrap_or(0) + 1);
         Verdict::Done(Bytes::new(), draft)
-    }
+    })
 }
 
-fn simulate(seed: u64) -> (usize, Vec<String>) {
+fn simulate(seed: u64) -> Run {
     let mut sim = Sim::new(seed);
     for _ in 0..1_500 {
         sim.step();
     }
+    sim.machine.calm();
     sim.drain();
     sim.ask_again();
     sim.check();
     // What is on disk says the same as what is in memory.
     sim.crash();
     sim.check();
-    (sim.machine.crashes, sim.machine.trace.into())
+    sim.machine.end()
 }
 
 #[test]
 fn every_promise_holds_under_crashes_at_any_point() {
-    let crashes = every_seed(0..24, simulate);
-    assert!(crashes > 100, "only {crashes} crashes: the simulator is too kind");
+    let crashes = every_seed(48, simulate).crashes;
+    assert!(crashes > 100 || by_hand(), "only {crashes} crashes: the simulator is too kind");
 }
 
 #[test]
 fn one_seed_gives_one_run() {
     assert_eq!(simulate(7), simulate(7));
+}
+
+/// Found by reasoning about the library below: one read that fails makes it refuse all others.
+#[test]
+fn a_read_that_fails_once_is_not_the_end() {
+    let mut sim = Sim::new(1);
+    sim.machine.calm();
+    // More than a page of them, for the first page of a table is read when it is opened.
+    for from in (0..ACCOUNTS.len()).cycle().take(200) {
+        let to = (from + 1) % ACCOUNTS.len();
+        sim.transfers.push(Transfer { from, to, told: None, reply: None });
+    }
+    sim.drain();
+    while sim.machine.go_on() {
+        sim.settle();
+    }
+    // Nothing is in memory any more, nor does comparing bring it there.
+    let Model { rows, outcomes, keys, .. } = &mut sim.machine.model;
+    (*rows, *outcomes, *keys) = Default::default();
+    sim.crash();
+    sim.machine.disk.fail_in(Kind::Read, 0);
+    sim.transfers.push(Transfer { from: 0, to: 1, told: None, reply: None });
+    sim.drain();
+    assert_eq!(sim.machine.disk.struck().reads, 1, "nothing was read");
+    sim.check();
 }
