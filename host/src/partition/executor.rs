@@ -15,7 +15,7 @@ use super::core::Work;
 use super::ledger::Pending;
 use super::request::CallFailure;
 use super::transaction::{Draft, Start, Transaction};
-use super::view::EntityView;
+use super::view::{EntityView, ReadError};
 use crate::clock::Clock;
 use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
@@ -384,10 +384,6 @@ impl Shared {
             let Start { view, pending, .. } = transaction.start_over();
             return Called::Overran(view, pending);
         }
-        let mut transaction = transaction;
-        if let Some(why) = transaction.unreadable() {
-            return Called::Ended(Verdict::Unreadable(why), 0);
-        }
         match transaction.seal() {
             Ok((mut draft, version)) => {
                 let asked = message.then.is_some();
@@ -402,13 +398,7 @@ impl Shared {
                 };
                 Called::Ended(verdict, version)
             }
-            Err(error) if error.latched() => {
-                Called::Ended(Verdict::Unreadable(error.to_string()), 0)
-            }
-            Err(error) => {
-                let trap = Trap::Fault(format!("the host failed: {error}"));
-                Called::Ended(Verdict::Failed(CallFailure::Trap(trap)), 0)
-            }
+            Err(error) => Called::Ended(unread(&error), 0),
         }
     }
 }
@@ -438,6 +428,15 @@ fn outdated(app: &App, message: &Message, failure: Failure) -> Verdict {
         Some(migrate) => Verdict::Outdated(migrate, failure),
         None => Verdict::Failed(CallFailure::Error(failure)),
     }
+}
+
+/// A call that could not read its entity: it alone failed, or no other can read either.
+fn unread(error: &ReadError) -> Verdict {
+    if error.latched() {
+        return Verdict::Unreadable(error.to_string());
+    }
+    let trap = Trap::Fault(format!("the host failed: {error}"));
+    Verdict::Failed(CallFailure::Trap(trap))
 }
 
 fn verdict(outcome: Outcome, draft: Draft) -> Verdict {

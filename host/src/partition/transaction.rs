@@ -59,8 +59,8 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
-    /// Why the state file cannot be read any more, when a read of this call found that.
-    unreadable: Option<String>,
+    /// A read of this call found that the state file cannot be read any more.
+    unreadable: Option<ReadError>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
 }
@@ -86,8 +86,12 @@ impl Transaction {
         self.start
     }
 
-    /// Ends it: what it did, and the entity's version before it.
+    /// Ends it: what it did, and the entity's version before it. An error when it could not read, whatever the
+    /// guest made of that.
     pub(crate) fn seal(mut self) -> Result<(Draft, u64), ReadError> {
+        if let Some(error) = self.unreadable.take() {
+            return Err(error);
+        }
         for (level, line) in self.held.take().unwrap_or_default() {
             self.log(level, &line);
         }
@@ -95,17 +99,11 @@ impl Transaction {
         Ok((self.draft, version))
     }
 
-    /// Why the state file cannot be read any more: whatever the guest made of that, it is not its fault.
-    pub(crate) fn unreadable(&mut self) -> Option<String> {
-        self.unreadable.take()
-    }
-
     fn read<T>(&mut self, read: Result<T, ReadError>) -> Result<T, Fault> {
         read.map_err(|error| {
-            if error.latched() {
-                self.unreadable = Some(error.to_string());
-            }
-            Fault::Host(error.to_string())
+            let fault = Fault::Host(error.to_string());
+            self.unreadable = Some(error).filter(ReadError::latched);
+            fault
         })
     }
 

@@ -110,7 +110,7 @@ struct Sim {
 
 impl Sim {
     fn new(seed: u64) -> Self {
-        let bounds = if seed % 3 == 0 { SMALL } else { Bounds::default() };
+        let bounds = if seed.is_multiple_of(3) { SMALL } else { Bounds::default() };
         Self {
             machine: Machine::bounded(seed, Two, handlers::handle, bounds),
             audit: Audit::default(),
