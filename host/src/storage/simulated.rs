@@ -426,9 +426,12 @@ impl SimFile {
                 }
                 return Ok(());
             }
-            // As Linux does: what could not be written counts as written from now on, and reads still see it.
+            // As Linux does: what could not be written counts as written from now on, and reads still see it. A
+            // size is in the file system's own log, which is not given up on.
             Luck::Part if !*stopped => {
-                for change in file.since.drain(..) {
+                let is_size = |change: &mut Change| matches!(change, Change::Size(_));
+                let sizes: Vec<_> = file.since.extract_if(.., is_size).collect();
+                for change in std::mem::replace(&mut file.since, sizes) {
                     apply(&mut file.sure, &change, &mut || chance.random());
                 }
             }
