@@ -151,6 +151,11 @@ impl<D: Disk> LocalJournal<D> {
         let path = self.folder.join(name_of(position));
         let key = *key.finalize().as_bytes();
         let segment = Segment::begin(&self.disk, (&spare, &path), position, key)?;
+        // IMPORTANT: one whose only record was torn had this name, and the name is the new one's now: trimming the
+        // old would take the new file away.
+        if self.segments.back().is_some_and(|last| last.first == position) {
+            self.segments.pop_back();
+        }
         self.segments.push_back(segment);
         Ok(())
     }
@@ -508,6 +513,21 @@ mod tests {
             let (_, seen) = contents(folder.path(), from).expect("reads");
             assert_eq!(seen.len(), left, "from {from:?}");
         }
+    }
+
+    /// Found by a simulation of disks.
+    #[test]
+    fn a_file_whose_only_record_was_torn_gives_its_name_to_the_next() {
+        let folder = tempfile::tempdir().expect("folder");
+        fill(&mut open(folder.path()), 1, 5_000, u64::MAX);
+        flip(&files(folder.path())[0], BLOCK + 4_500);
+        let (mut journal, seen) = contents(folder.path(), Mark::default()).expect("reads");
+        assert!(seen.is_empty());
+        // It does not fit there.
+        fill(&mut journal, 2, limits::JOURNAL_SEGMENT_BYTES_MIN as usize, u64::MAX);
+        drop(journal);
+        let (_, seen) = contents(folder.path(), Mark::default()).expect("reads");
+        assert_eq!(seen.len(), 2);
     }
 
     /// A guest chooses what payloads hold, and files are used again without being cleared.
