@@ -12,7 +12,7 @@ use crate::attacks::{Attack, Ends, all};
 use crate::harness::{Answer, Client, Host, PATIENCE};
 use crate::watch::{Neighbour, P99_MAX, Process, assert_no_panic, detail, settles_below};
 
-const DEADLINE_MS: u64 = 500;
+const DEADLINE_MS: u64 = 300;
 /// What one attack may take: a deploy, whose describe has five seconds, and calls until their deadlines.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// What the host may hold above its base while one attack is under way, in MiB: what guests may have, what one
@@ -52,7 +52,7 @@ async fn every_hostile_component_is_contained() {
             report.neighbour.0,
             report.neighbour.1,
             report.name,
-            report.said.chars().take(160).collect::<String>(),
+            report.said.lines().next().unwrap_or_default().chars().take(160).collect::<String>(),
             report.wrong.as_ref().map(|why| format!("\n       WRONG: {why}")).unwrap_or_default(),
         );
         reports.push(report);
@@ -119,7 +119,12 @@ async fn tried(
             },
         };
     }
-    Ok(said)
+    let document = client.ingress(Method::GET, format!("/v1/openapi/{app}")).answer();
+    match tokio::time::timeout(PATIENCE, document).await {
+        Ok(document) if document.status == 200 => Ok(said),
+        Ok(document) => Err(format!("its OpenAPI document: {document:?}")),
+        Err(_) => Err("its OpenAPI document never comes".into()),
+    }
 }
 
 async fn deploy(client: &Client, app: &str, component: Vec<u8>) -> Answer {

@@ -47,6 +47,10 @@ pub(super) fn trap(error: &Error, call: &Call<'_>, panic: Option<String>) -> Tra
         let max = limits::HOST_CALL_BYTES_MAX as u64;
         return Trap::Misuse(Fault::Limit { what: "bytes of one host call", max }.to_string());
     }
+    if text.contains("handle limit exceeded") {
+        let max = limits::GUEST_HANDLES_MAX as u64;
+        return Trap::Misuse(Fault::Limit { what: "component handles", max }.to_string());
+    }
     Trap::Other(text)
 }
 

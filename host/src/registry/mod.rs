@@ -8,6 +8,7 @@ mod lineage;
 mod logbook;
 mod pace;
 mod store;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::path::Path;

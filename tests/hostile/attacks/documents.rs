@@ -7,6 +7,18 @@ fn says(document: impl Into<Vec<u8>>) -> Vec<u8> {
     Wat::right().document(document).memory("(memory (export \"memory\") 64)").build()
 }
 
+/// So many queries, and the handlers of every guest.
+fn handlers(count: usize) -> Vec<u8> {
+    let one = |n: usize| {
+        format!(
+            r#"{{"name":"h{n}","kind":"query","input":{{"json":{{}}}},"output":{{"json":{{}}}}}},"#
+        )
+    };
+    let many: String = (0..count).map(one).collect();
+    let first = r#""handlers":["#;
+    says(document("{}", "{}").replace(first, &format!("{first}{many}")))
+}
+
 fn takes(schema: &str) -> Vec<u8> {
     says(document(schema, "{}"))
 }
@@ -34,7 +46,8 @@ fn doubling(keyword: &str) -> String {
 }
 
 fn patterns(count: usize, pattern: &str) -> String {
-    let one = |n: usize| format!(r#""p{n}":{{"type":"string","pattern":"{pattern}"}}"#);
+    // Each one is another: what is compiled once is not compiled again.
+    let one = |n: usize| format!(r#""p{n}":{{"type":"string","pattern":"{n}{pattern}"}}"#);
     let all: Vec<String> = (0..count).map(one).collect();
     format!(r#"{{"properties":{{{}}}}}"#, all.join(","))
 }
@@ -63,16 +76,8 @@ fn texts() -> Vec<Attack> {
         row("a handler called a path", bad("handler"), || {
             says(document("{}", "{}").replace("\"go\"", "\"../../etc\""))
         }),
-        row("ten thousand handlers", Ends::Answers(200), || {
-            let one = |n: usize| {
-                format!(
-                    r#"{{"name":"h{n}","kind":"query","input":{{"json":{{}}}},"output":{{"json":{{}}}}}},"#
-                )
-            };
-            let many: String = (0..10_000).map(one).collect();
-            let handlers = r#""handlers":["#;
-            says(document("{}", "{}").replace(handlers, &format!("{handlers}{many}")))
-        }),
+        row("as many handlers as there may be", Ends::Answers(200), || handlers(997)),
+        row("ten thousand handlers", bad("at most 1000"), || handlers(10_000)),
         row("a handler that breaks its own schema", Ends::Answers(200), || {
             says(document("{}", r#"{"type":"integer","minimum":7}"#))
         }),
@@ -96,10 +101,10 @@ fn schemas() -> Vec<Attack> {
                     "b":{"anyOf":[false,{"$ref":"#/$defs/a"}]}}}"##,
             )
         }),
-        row("a schema twice as large at each step", Ends::Answers(200), || {
+        row("a schema twice as large at each step", bad("stands for"), || {
             takes(&doubling("allOf"))
         }),
-        row("a schema with twice as many choices at each step", Ends::Answers(400), || {
+        row("a schema with twice as many choices at each step", bad("stands for"), || {
             takes(&doubling("oneOf"))
         }),
         called(
@@ -129,7 +134,7 @@ fn schemas() -> Vec<Attack> {
             },
             || nested(100, r#"{"a":"#, r#"{"b":1}"#, "}"),
         ),
-        row("a chain of ten thousand references", Ends::Answers(200), || {
+        row("a chain of ten thousand references", bad("stands for"), || {
             let one = |n: usize| format!(r##""d{n}":{{"$ref":"#/$defs/d{}"}}"##, n + 1);
             let defs: Vec<String> = (0..10_000).map(one).collect();
             takes(&format!(
@@ -145,6 +150,20 @@ fn schemas() -> Vec<Attack> {
                 let items: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
                 format!(r#"{{"a":[{}]}}"#, items.join(","))
             },
+        ),
+        called(
+            "many items that are each many schemas",
+            Ends::Answers(400),
+            || {
+                let twice = |n: usize| {
+                    let next = format!(r##"{{"$ref":"#/$defs/d{}"}}"##, n + 1);
+                    format!(r#""d{n}":{{"allOf":[{next},{next}]}}"#)
+                };
+                let defs: Vec<String> = (0..13).map(twice).collect();
+                let items = r##""properties":{"a":{"items":{"$ref":"#/$defs/d0"}}}"##;
+                takes(&format!(r##"{{{items},"$defs":{{{},"d13":{{}}}}}}"##, defs.join(",")))
+            },
+            || format!(r#"{{"a":[{}1]}}"#, "1,".repeat(400_000)),
         ),
         called(
             "an input of brackets",

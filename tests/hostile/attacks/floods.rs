@@ -81,7 +81,7 @@ fn of_messages() -> Vec<Attack> {
         row("cancel of nothing without end", Ends::Stopped, || {
             Wat::floods("(drop (call $unsend (i32.const 352) (i32.const 36)))").build()
         }),
-        row("one timer set without end", misuse("transaction bytes"), || {
+        row("one timer set without end", Ends::Stopped, || {
             let name = "(i32.const 272) (i32.const 5)";
             let timer = format!(
                 "(call $timer {name} (i32.const 304) (i32.const 5) (i32.const 65536) \
@@ -89,7 +89,7 @@ fn of_messages() -> Vec<Attack> {
             );
             Wat::floods(&timer).build()
         }),
-        row("timers without end", misuse("timers of one entity"), || {
+        row("timers without end", Ends::Stopped, || {
             Wat::floods(&format!("{NAME} (call $timer {NAMED} {TO_HEARD} {IN_AN_HOUR})")).build()
         }),
         row("a list of timers without end", Ends::Stopped, || {
