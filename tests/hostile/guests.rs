@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::attacks::{Attack, Ends, all};
@@ -152,3 +153,59 @@ fn problem(
     }
     Err(format!("expected {status} {code}, retryable {retryable}, {words:?}: {answer:?}"))
 }
+
+/// All at once, each again and again: what is contained alone must be contained in a crowd.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_hostile_calls_leaves_room_for_others() {
+    let host = Host::start().await;
+    Neighbour::settle(&host).await;
+    let process = Process::of(&host);
+    let storm = [
+        "a loop in a handler",
+        "memory in steps, all touched",
+        "recursion on wasm's stack",
+        "set of tiny rows without end",
+        "send without end",
+        "log without end",
+        "memory.fill without end",
+        "a reply of 60 MB",
+        "two to the power of 31 keys",
+        "a wild read",
+    ];
+    let attacks = all();
+    for (number, name) in storm.iter().enumerate() {
+        let attack = attacks.iter().find(|attack| attack.name == *name);
+        let component = (attack.unwrap_or_else(|| panic!("no attack is called {name}")).make)();
+        deploy(&host.client(), &format!("storm{number}"), component).await.expect_status(200);
+    }
+    let base_mib = process.memory_mib();
+    let neighbour = Neighbour::start(host.client());
+    process.forget_peak();
+    let mut calls = JoinSet::new();
+    for n in 0..STORM_CALLS {
+        let (client, app) = (host.client(), n % storm.len());
+        calls.spawn(async move {
+            let entity = format!("storm{app}/probe/{n}");
+            (app, client.call(&entity, "go", json!({})).answer().await)
+        });
+    }
+    while let Some(ended) = calls.join_next().await {
+        let (app, answer) = ended.expect("no panic");
+        // Overloaded, it may say so; it may not answer nothing.
+        let known = [500, 503, 504].contains(&answer.status);
+        assert!(known, "{}: {answer:?}", storm[app]);
+    }
+    let peak_mib = process.peak_mib();
+    let (count, p99) = neighbour.stop().await;
+    println!("{STORM_CALLS} calls: {base_mib} MiB, then {peak_mib}; {count} neighbourly, {p99:?}");
+    assert!(p99 < P99_MAX, "the neighbour's p99 is {p99:?}");
+    assert!(peak_mib < base_mib + STORM_MIB_MAX, "{peak_mib} MiB from {base_mib}");
+    settles_below(process, base_mib + REST_MIB_MAX).await;
+    assert_eq!(host.quiet().await.running, 0);
+    assert_no_panic(&host);
+}
+
+/// A few for each thread that guests may have.
+const STORM_CALLS: usize = 120;
+/// What a storm may hold: as many guests with all their memory as there are threads for them, and what is pooled.
+const STORM_MIB_MAX: u64 = 1_500;

@@ -7,5 +7,9 @@ mod harness;
 
 mod attacks;
 mod guests;
+mod http2;
+mod pressure;
+mod requests;
 mod wat;
 mod watch;
+mod wire;
