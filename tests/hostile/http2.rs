@@ -1,7 +1,10 @@
 //! HTTP/2 by hand: frames that a client may send and should not, as many as it can. The connection may end for it;
 //! nothing else may.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::harness::{Guest, Host};
 use crate::watch::{Neighbour, P99_MAX, Process, assert_no_panic, closes_down_to, settles_below};
@@ -19,6 +22,8 @@ const WINDOW: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// Time without a word in which a connection would be ended.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 /// What one flood may make the host hold, in MiB.
 const PEAK_MIB_MAX: u64 = 128;
 const REST_MIB_MAX: u64 = 64;
@@ -134,11 +139,15 @@ async fn floods_of_frames_cost_their_connection_at_most() {
             let taken = wire.say(&[opened(), flood()].concat()).await;
             wires.push((wire, taken));
         }
-        let mut ended = 0;
-        for (wire, taken) in &mut wires {
-            let heard = wire.hear(is_goodbye).await;
-            ended += usize::from(is_goodbye(&heard) || !*taken);
+        let mut hearing = JoinSet::new();
+        for (mut wire, taken) in wires {
+            hearing.spawn(async move {
+                let heard = wire.hear(PATIENCE, is_goodbye).await;
+                (wire, is_goodbye(&heard) || !taken)
+            });
         }
+        let wires = hearing.join_all().await;
+        let ended = wires.iter().filter(|(_, ended)| *ended).count();
         let peak_mib = process.peak_mib();
         let (count, p99) = neighbour.stop().await;
         println!("{name}: {ended} of 4 ended; {peak_mib} MiB; {count} neighbourly, {p99:?}");

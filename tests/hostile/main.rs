@@ -10,6 +10,7 @@ mod guests;
 mod http2;
 mod pressure;
 mod requests;
+mod surface;
 mod wat;
 mod watch;
 mod wire;

@@ -74,7 +74,10 @@ const LENGTHS: [Row; 16] = [
     ),
     (
         "a chunk of 16 EiB",
-        || call("Transfer-Encoding: chunked\r\n", "fffffffffffffffe\r\n{}"),
+        || {
+            let chunk = format!("fffffffffffffffe\r\n{}", "x".repeat(2 << 20));
+            call("Transfer-Encoding: chunked\r\n", &chunk)
+        },
         &[400, 413],
     ),
     (

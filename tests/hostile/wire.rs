@@ -28,12 +28,16 @@ impl Wire {
         timeout(patience, self.0.read_to_end(&mut heard)).await.is_ok().then_some(heard)
     }
 
-    /// What comes within a short time, or until `enough`.
-    pub(crate) async fn hear(&mut self, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    /// What comes until `enough`, or until nothing has come for the time of `patience`.
+    pub(crate) async fn hear(
+        &mut self,
+        patience: Duration,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Vec<u8> {
         let mut heard = Vec::new();
         let mut part = vec![0; 64 * 1024];
         while !enough(&heard) {
-            match timeout(HEARD_WITHIN, self.0.read(&mut part)).await {
+            match timeout(patience, self.0.read(&mut part)).await {
                 Ok(Ok(n @ 1..)) => heard.extend_from_slice(&part[..n]),
                 _ => break,
             }
@@ -43,7 +47,7 @@ impl Wire {
 
     /// The statuses of the answers to one or more HTTP/1.1 requests; ends with the connection or after a pause.
     pub(crate) async fn statuses(&mut self, count: usize) -> Vec<u16> {
-        let heard = self.hear(|heard| statuses(heard).len() >= count).await;
+        let heard = self.hear(HEARD_WITHIN, |heard| statuses(heard).len() >= count).await;
         statuses(&heard)
     }
 }
@@ -51,7 +55,7 @@ impl Wire {
 /// Time to take what is said.
 const SAID_WITHIN: Duration = Duration::from_secs(20);
 /// Time without a word after which nothing more is expected.
-const HEARD_WITHIN: Duration = Duration::from_secs(4);
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 fn statuses(heard: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(heard);
