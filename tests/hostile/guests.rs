@@ -13,9 +13,12 @@ use crate::attacks::{Attack, Ends, all};
 use crate::harness::{Answer, Client, Host, PATIENCE};
 use crate::watch::{Neighbour, P99_MAX, Process, assert_no_panic, detail, settles_below};
 
+/// For what would go on until then.
 const DEADLINE_MS: u64 = 300;
-/// What one attack may take: a deploy, whose describe has five seconds, and calls until their deadlines.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// For what ends by itself, however loaded the machine.
+const PATIENT_DEADLINE_MS: u64 = 5_000;
+/// What one attack may take: a deploy, whose compiler has its own limit, and calls until their deadlines.
+const ENDS_WITHIN: Duration = Duration::from_secs(125);
 /// What the host may hold above its base while one attack is under way, in MiB: what guests may have, what one
 /// transaction may hold, and the code that was compiled.
 const PEAK_MIB_MAX: u64 = 400;
@@ -93,7 +96,9 @@ async fn tried(
     app: &str,
     component: Vec<u8>,
 ) -> Result<String, String> {
-    let deployed = deploy(client, app, component).await;
+    let endless = matches!(attack.ends, Ends::Stopped(_) | Ends::Fails(504, ..));
+    let deadline_ms = if endless { DEADLINE_MS } else { PATIENT_DEADLINE_MS };
+    let deployed = deploy(client, app, component, deadline_ms).await;
     if let Ends::Refused(status, code, words) = attack.ends {
         return problem(&deployed, status, code, false, words);
     }
@@ -114,9 +119,9 @@ async fn tried(
             }
             Ends::Answers(status) if answer.status == status => answer.text(),
             Ends::Answers(status) => return Err(format!("expected {status}: {answer:?}")),
-            Ends::Stopped => match answer.status {
+            Ends::Stopped(words) => match answer.status {
                 504 => problem(&answer, 504, "deadline_exceeded", true, "deadline")?,
-                _ => problem(&answer, 500, "handler_trapped", false, "limit")?,
+                _ => problem(&answer, 500, "handler_trapped", false, words)?,
             },
         };
     }
@@ -128,8 +133,8 @@ async fn tried(
     }
 }
 
-async fn deploy(client: &Client, app: &str, component: Vec<u8>) -> Answer {
-    let config = json!({"deadline_ms": DEADLINE_MS, "retry": {"attempts_max": 1}}).to_string();
+async fn deploy(client: &Client, app: &str, component: Vec<u8>, deadline_ms: u64) -> Answer {
+    let config = json!({"deadline_ms": deadline_ms, "retry": {"attempts_max": 1}}).to_string();
     let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
     let path = format!("/admin/v1/apps/{app}?config={config}");
     client.admin(Method::PUT, path).body(component).answer().await
@@ -176,7 +181,8 @@ async fn a_storm_of_hostile_calls_leaves_room_for_others() {
     for (number, name) in storm.iter().enumerate() {
         let attack = attacks.iter().find(|attack| attack.name == *name);
         let component = (attack.unwrap_or_else(|| panic!("no attack is called {name}")).make)();
-        deploy(&host.client(), &format!("storm{number}"), component).await.expect_status(200);
+        let app = format!("storm{number}");
+        deploy(&host.client(), &app, component, DEADLINE_MS).await.expect_status(200);
     }
     let base_mib = process.memory_mib();
     let neighbour = Neighbour::start(host.client());
@@ -198,13 +204,15 @@ async fn a_storm_of_hostile_calls_leaves_room_for_others() {
     let peak_mib = process.peak_mib();
     let (count, p99) = neighbour.stop().await;
     println!("{STORM_CALLS} calls: {base_mib} MiB, then {peak_mib}; {count} neighbourly, {p99:?}");
-    assert!(p99 < P99_MAX, "the neighbour's p99 is {p99:?}");
+    assert!(p99 < STORM_P99_MAX, "the neighbour's p99 is {p99:?}");
     assert!(peak_mib < base_mib + STORM_MIB_MAX, "{peak_mib} MiB from {base_mib}");
     settles_below(process, base_mib + REST_MIB_MAX).await;
     assert_eq!(host.quiet().await.running, 0);
     assert_no_panic(&host);
 }
 
+/// A neighbour's calls then: more guests compute at once than there are processors.
+const STORM_P99_MAX: Duration = Duration::from_secs(6);
 /// A few for each thread that guests may have.
 const STORM_CALLS: usize = 120;
 /// What a storm may hold: as many guests with all their memory as there are threads for them, and what is pooled.

@@ -55,10 +55,6 @@ impl Process {
         fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("the peak is ours to reset");
     }
 
-    pub(crate) fn threads(self) -> u64 {
-        self.status("Threads:")
-    }
-
     pub(crate) fn open_files(self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("it runs").count()
     }

@@ -135,10 +135,7 @@ fn compile_time() -> Vec<Attack> {
             let nests = format!("(func {})", loops(60).repeat(20)).repeat(20);
             Wat::right().fields(nests).build()
         }),
-        row("twenty thousand branches", Ends::Answers(200), || {
-            let branch = "(block (br_if 0 (i32.const 1)))";
-            Wat::right().fields(format!("(func {})", branch.repeat(20_000))).build()
-        }),
+        row("twenty thousand branches", Ends::Answers(200), || branched(20_000, 1)),
         row("a table of branches", Ends::Answers(200), || {
             let targets = "0 ".repeat(60_000);
             Wat::right().fields(format!("(func (br_table {targets} (i32.const 1)))")).build()
@@ -147,6 +144,20 @@ fn compile_time() -> Vec<Attack> {
             Wat::right().fields("(func)".repeat(60_000)).build()
         }),
     ]
+}
+
+/// What the caps let pass and the compiler's own time must end.
+pub(super) fn long_rows() -> Vec<Attack> {
+    vec![
+        row("as many branches as a function may have", Ends::Answers(200), || branched(60_000, 1)),
+        row("more to compile than there is time", bad("does not compile"), || branched(60_000, 40)),
+    ]
+}
+
+/// So many functions of so many branches.
+fn branched(branches: usize, functions: usize) -> Vec<u8> {
+    let function = format!("(func {})", "(block (br_if 0 (i32.const 1)))".repeat(branches));
+    Wat::right().fields(function.repeat(functions)).build()
 }
 
 fn imports() -> Vec<Attack> {

@@ -1,7 +1,7 @@
 //! Guests that call each import without end. Texts stand where `wat` keeps them.
 
 use super::super::wat::Wat;
-use super::{Attack, Ends, misuse, row};
+use super::{Attack, Ends, row};
 
 /// Four bytes at 512 that count the rounds: a key of its own for each.
 const COUNT: &str = "(i32.store (i32.const 512) (local.get $n))";
@@ -21,34 +21,34 @@ pub(super) fn rows() -> Vec<Attack> {
 
 fn of_state() -> Vec<Attack> {
     vec![
-        row("get without end", Ends::Stopped, || {
+        row("get without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $get (i32.const 288) (i32.const 3) (i32.const 64))").build()
         }),
-        row("get of absent keys without end", Ends::Stopped, || {
+        row("get of absent keys without end", Ends::Stopped("limit"), || {
             Wat::floods(&format!(
                 "{COUNT} (call $get (i32.const 512) (i32.const 4) (i32.const 64))"
             ))
             .build()
         }),
-        row("get-many without end", Ends::Stopped, || {
+        row("get-many without end", Ends::Stopped("limit"), || {
             // A thousand keys, all of them the same empty list at 0.
             Wat::floods("(call $get_many (i32.const 131072) (i32.const 1000) (i32.const 64))")
                 .build()
         }),
-        row("set of one key without end", misuse("transaction bytes"), || {
+        row("set of one key without end", Ends::Stopped("transaction bytes"), || {
             Wat::floods(
                 "(call $set (i32.const 288) (i32.const 3) (i32.const 65536) (i32.const 65536))",
             )
             .build()
         }),
-        row("set of tiny rows without end", Ends::Stopped, || {
+        row("set of tiny rows without end", Ends::Stopped("limit"), || {
             let set = "(call $set (i32.const 512) (i32.const 4) (i32.const 0) (i32.const 0))";
             Wat::floods(&format!("{COUNT} {set}")).build()
         }),
-        row("delete without end", Ends::Stopped, || {
+        row("delete without end", Ends::Stopped("limit"), || {
             Wat::floods(&format!("{COUNT} (call $delete (i32.const 512) (i32.const 4))")).build()
         }),
-        row("scan of much without end", Ends::Stopped, || {
+        row("scan of much without end", Ends::Stopped("limit"), || {
             // Three rows of a million bytes, then scans of all of them.
             let row = "(i32.store8 (i32.const 288) (local.get $n)) \
                 (call $set (i32.const 288) (i32.const 3) (i32.const 65536) (i32.const 1000000))";
@@ -64,24 +64,24 @@ fn of_state() -> Vec<Attack> {
 
 fn of_messages() -> Vec<Attack> {
     vec![
-        row("send without end", misuse("messages and timers"), || {
+        row("send without end", Ends::Stopped("messages and timers"), || {
             Wat::floods(&format!("(call $send {TO_ITSELF} {TO_HEARD} {NOW} (i32.const 64))"))
                 .build()
         }),
-        row("send and cancel without end", Ends::Stopped, || {
+        row("send and cancel without end", Ends::Stopped("limit"), || {
             let send = format!("(call $send {TO_ITSELF} {TO_HEARD} {IN_AN_HOUR} (i32.const 64))");
             let cancel =
                 "(drop (call $unsend (i32.load (i32.const 64)) (i32.load (i32.const 68))))";
             Wat::floods(&format!("{send} {cancel}")).build()
         }),
-        row("call-then without end", misuse("messages and timers"), || {
+        row("call-then without end", Ends::Stopped("messages and timers"), || {
             let then = format!("{TO_ITSELF} {TO_HEARD} {NOW} {THEN} (i32.const 64)");
             Wat::floods(&format!("(call $call_then {then})")).build()
         }),
-        row("cancel of nothing without end", Ends::Stopped, || {
+        row("cancel of nothing without end", Ends::Stopped("limit"), || {
             Wat::floods("(drop (call $unsend (i32.const 352) (i32.const 36)))").build()
         }),
-        row("one timer set without end", Ends::Stopped, || {
+        row("one timer set without end", Ends::Stopped("limit"), || {
             let name = "(i32.const 272) (i32.const 5)";
             let timer = format!(
                 "(call $timer {name} (i32.const 304) (i32.const 5) (i32.const 65536) \
@@ -89,21 +89,21 @@ fn of_messages() -> Vec<Attack> {
             );
             Wat::floods(&timer).build()
         }),
-        row("timers without end", Ends::Stopped, || {
+        row("timers without end", Ends::Stopped("limit"), || {
             Wat::floods(&format!("{NAME} (call $timer {NAMED} {TO_HEARD} {IN_AN_HOUR})")).build()
         }),
-        row("a list of timers without end", Ends::Stopped, || {
+        row("a list of timers without end", Ends::Stopped("limit"), || {
             let timer = format!("{NAME} (call $timer {NAMED} {TO_HEARD} {IN_AN_HOUR})");
             let first = format!("(if (i32.lt_u (local.get $n) (i32.const 900)) (then {timer}))");
             Wat::floods(&format!("{first} (call $pending (i32.const 64))")).build()
         }),
-        row("cancel of no timer without end", Ends::Stopped, || {
+        row("cancel of no timer without end", Ends::Stopped("limit"), || {
             Wat::floods("(drop (call $untimer (i32.const 272) (i32.const 5)))").build()
         }),
-        row("callbacks without end", misuse("messages and timers"), || {
+        row("callbacks without end", Ends::Stopped("messages and timers"), || {
             Wat::floods(&format!("(call $callback {THEN} {IN_AN_HOUR} (i32.const 64))")).build()
         }),
-        row("callbacks made and withdrawn without end", Ends::Stopped, || {
+        row("callbacks made and withdrawn without end", Ends::Stopped("limit"), || {
             let make = format!("(call $callback {THEN} {IN_AN_HOUR} (i32.const 64))");
             let token = "(i32.load (i32.const 64)) (i32.load (i32.const 68))";
             Wat::floods(&format!("{make} (drop (call $uncallback {token}))")).build()
@@ -124,26 +124,28 @@ const NAMED: &str = "(i32.const 528) (i32.const 5)";
 
 fn of_the_rest() -> Vec<Attack> {
     vec![
-        row("log without end", Ends::Stopped, || {
+        row("log without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $emit (i32.const 3) (i32.const 65536) (i32.const 8192))").build()
         }),
         row("log in describe without end", super::bad("describe failed"), || {
             let log = "(call $emit (i32.const 1) (i32.const 256) (i32.const 4))";
             Wat::right().describes(&format!("(loop $on {log} (br $on)) (i32.const 0)")).build()
         }),
-        row("reasons for a panic without end", Ends::Stopped, || {
+        row("reasons for a panic without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $panicked (i32.const 65536) (i32.const 1000000))").build()
         }),
-        row("random without end", Ends::Stopped, || {
+        row("random without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $random (i32.const 1024) (i32.const 64))").build()
         }),
-        row("its own name without end", Ends::Stopped, || {
+        row("its own name without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $self_ref (i32.const 64)) (call $message_id (i32.const 64))").build()
         }),
-        row("a setting without end", Ends::Stopped, || {
+        row("a setting without end", Ends::Stopped("limit"), || {
             Wat::floods("(call $config (i32.const 65536) (i32.const 1000000) (i32.const 64))")
                 .build()
         }),
-        row("attempt without end", Ends::Stopped, || Wat::floods("(drop (call $attempt))").build()),
+        row("attempt without end", Ends::Stopped("limit"), || {
+            Wat::floods("(drop (call $attempt))").build()
+        }),
     ]
 }

@@ -29,8 +29,9 @@ pub(crate) enum Ends {
     Fails(u16, &'static str, bool, &'static str),
     /// It is deployed and does itself no good, or what it does is allowed: calls are answered with this status.
     Answers(u16),
-    /// It is deployed; its calls run into their deadline or into a limit, whichever is first on this machine.
-    Stopped,
+    /// It is deployed; its calls run into their deadline or into the limit with these words, whichever is first on
+    /// this machine.
+    Stopped(&'static str),
 }
 
 /// A fault that the same call would meet again.
@@ -71,15 +72,10 @@ const fn called(
 
 /// All of them.
 pub(crate) fn all() -> Vec<Attack> {
-    [
-        running::rows(),
-        floods::rows(),
-        values::rows(),
-        boundary::rows(),
-        documents::rows(),
-        bombs::rows(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let mut all = vec![running::rows(), floods::rows(), values::rows(), boundary::rows()];
+    all.extend([documents::rows(), bombs::rows()]);
+    if std::env::var_os("KEYSTEAD_HOSTILE_LONG").is_some() {
+        all.push(bombs::long_rows());
+    }
+    all.into_iter().flatten().collect()
 }

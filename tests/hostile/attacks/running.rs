@@ -1,7 +1,7 @@
 //! Guests that do not end, recurse, or take memory, in each place where the host runs guest code.
 
 use super::super::wat::Wat;
-use super::{Attack, Ends, bad, late, misuse, row, too_large, trapped};
+use super::{Attack, Ends, bad, late, row, too_large, trapped};
 
 const SPIN: &str = "(loop $spin (br $spin))";
 /// A stack in linear memory, as Rust's is.
@@ -120,7 +120,7 @@ fn large() -> Vec<Attack> {
         row("a hundred tables", too_large("exceeds the per-instance limit"), || {
             Wat::right().fields("(table 1 funcref)".repeat(99)).build()
         }),
-        row("resources of its own, never dropped", misuse("handles"), || {
+        row("resources of its own, never dropped", Ends::Stopped("handles"), || {
             Wat::floods("(drop (call $new (local.get $n)))")
                 .fields("") // The import must stand first: it is part of the memory's place.
                 .memory(
