@@ -28,6 +28,7 @@ fn describe(at: i64, len: i64) -> Vec<u8> {
 pub(super) fn rows() -> Vec<Attack> {
     let mut rows = results();
     rows.extend(arguments());
+    rows.extend(lists_and_answers());
     rows.extend(allocations());
     rows
 }
@@ -106,6 +107,11 @@ fn arguments() -> Vec<Attack> {
             )
             .build()
         }),
+    ]
+}
+
+fn lists_and_answers() -> Vec<Attack> {
+    vec![
         row("keys out of bounds", trapped("out of bounds"), || {
             Wat::handles("(call $get_many (i32.const -8) (i32.const 9) (i32.const 64))").build()
         }),

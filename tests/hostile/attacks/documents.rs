@@ -55,6 +55,8 @@ fn patterns(count: usize, pattern: &str) -> String {
 pub(super) fn rows() -> Vec<Attack> {
     let mut rows = texts();
     rows.extend(schemas());
+    rows.extend(schemas_with_inputs());
+    rows.extend(patterns_and_more());
     rows
 }
 
@@ -107,6 +109,11 @@ fn schemas() -> Vec<Attack> {
         row("a schema with twice as many choices at each step", bad("stands for"), || {
             takes(&doubling("oneOf"))
         }),
+    ]
+}
+
+fn schemas_with_inputs() -> Vec<Attack> {
+    vec![
         called(
             "a schema that is twice itself in each member",
             Ends::Answers(400),
@@ -177,6 +184,11 @@ fn schemas() -> Vec<Attack> {
             || takes(r#"{"properties":{"a":{"type":"string","pattern":"^(a+)+$"}}}"#),
             || format!(r#"{{"a":"{}b"}}"#, "a".repeat(900_000)),
         ),
+    ]
+}
+
+fn patterns_and_more() -> Vec<Attack> {
+    vec![
         row("a schema nested deeply", bad("recursion limit"), || {
             takes(&format!("{}true{}", r#"{"not":"#.repeat(10_000), "}".repeat(10_000)))
         }),
