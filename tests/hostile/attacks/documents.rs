@@ -56,6 +56,7 @@ pub(super) fn rows() -> Vec<Attack> {
     let mut rows = texts();
     rows.extend(schemas());
     rows.extend(schemas_with_inputs());
+    rows.extend(inputs());
     rows.extend(patterns_and_more());
     rows
 }
@@ -149,6 +150,11 @@ fn schemas_with_inputs() -> Vec<Attack> {
                 defs.join(",")
             ))
         }),
+    ]
+}
+
+fn inputs() -> Vec<Attack> {
+    vec![
         called(
             "an input of a hundred thousand unique items",
             Ends::Answers(200),
