@@ -50,6 +50,18 @@ pub const LOG_LINES_KEPT: usize = 10_000;
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
+/// Schemas that one schema of a describe document may stand for, references followed.
+pub const SCHEMA_STEPS_MAX: u64 = 100_000;
+/// Steps that checking one input against its schema may take: each value against each schema.
+pub const CHECK_STEPS_MAX: u64 = 200_000_000;
+/// Bytes of one compiled pattern of a schema; a class of Unicode letters, 50 times, takes about that.
+pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Handlers of one component; its OpenAPI document has some 10 KB for each.
+pub const HANDLERS_MAX: usize = 1_000;
+/// Patterns of all schemas of one component.
+pub const PATTERNS_MAX: usize = 200;
+/// References and members within each other up to which a schema is weighed.
+pub const SCHEMA_DEPTH_MAX: usize = 500;
 /// Versions of one type's state whose fields an app's record lists.
 pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::Version;
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 
 use super::problem::Problem;
 use crate::limits;
@@ -17,6 +18,24 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 pub const IDEMPOTENCY_EXPIRES: HeaderName = HeaderName::from_static("idempotency-expires");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Refuses what two readers of one request could take for two different requests.
+///
+/// # Errors
+/// 400 when the host is not said once, or the body comes in another transfer coding than `chunked`.
+pub fn unambiguous(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let host = single(headers, &HOST)?;
+    if version == Version::HTTP_11 && host.is_none() {
+        return Err(Problem::malformed("a request of HTTP/1.1 must have the header host"));
+    }
+    match single(headers, &TRANSFER_ENCODING)? {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            let detail = format!("the transfer encoding {coding:?} is not taken; chunked is");
+            Err(Problem::malformed(detail))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The field `name` when it is there once.
 ///
@@ -113,6 +132,27 @@ mod tests {
             headers.append(name.clone(), HeaderValue::from_bytes(value).expect("a header value"));
         }
         headers
+    }
+
+    #[test]
+    fn a_request_can_be_read_in_one_way_only() {
+        let check = |fields: &[(HeaderName, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name.clone(), HeaderValue::from_static(value));
+            }
+            unambiguous(Version::HTTP_11, &headers).map_err(|problem| problem.status().as_u16())
+        };
+        let host = (HOST, "localhost");
+        assert_eq!(check(std::slice::from_ref(&host)), Ok(()));
+        assert_eq!(check(&[host.clone(), (TRANSFER_ENCODING, "Chunked")]), Ok(()));
+        assert_eq!(check(&[]), Err(400));
+        assert_eq!(check(&[host.clone(), (HOST, "evil.example")]), Err(400));
+        assert_eq!(check(&[host.clone(), (TRANSFER_ENCODING, "gzip, chunked")]), Err(400));
+        let twice = [host, (TRANSFER_ENCODING, "chunked"), (TRANSFER_ENCODING, "chunked")];
+        assert_eq!(check(&twice), Err(400));
+        let http2 = unambiguous(Version::HTTP_2, &HeaderMap::new());
+        assert!(http2.is_ok(), "there the authority stands in the target");
     }
 
     #[test]

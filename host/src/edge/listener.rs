@@ -27,8 +27,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Reply;
 use super::problem::Problem;
+use super::{Reply, headers};
 use crate::limits;
 
 /// The bounds of one listener.
@@ -234,10 +234,9 @@ impl Connection {
         let activity = Arc::clone(&self.activity);
         let service = service_fn(move |request: Request<Incoming>| {
             let open = Open::new(&activity);
-            let headers = request.headers().len();
-            let reply = (headers <= headers_max).then(|| handle(request));
+            let reply = acceptable(&request, headers_max).map(|()| handle(request));
             async move {
-                let reply = answer(reply, headers_max).await;
+                let reply = answer(reply).await;
                 drop(open);
                 Ok::<_, Infallible>(reply)
             }
@@ -280,14 +279,22 @@ impl Connection {
     }
 }
 
-/// Awaits the handler's reply; a panic becomes a 500, and so costs its own request only.
-async fn answer<Fut: Future<Output = Reply>>(reply: Option<Fut>, headers_max: usize) -> Reply {
-    let Some(reply) = reply else {
+/// Checks what holds for every route.
+fn acceptable(request: &Request<Incoming>, headers_max: usize) -> Result<(), Problem> {
+    if request.headers().len() > headers_max {
         let detail = format!("the request has more than {headers_max} header lines");
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Problem::new(status, "too_many_headers", detail).into_reply();
+        return Err(Problem::new(status, "too_many_headers", detail));
+    }
+    headers::unambiguous(request.version(), request.headers())
+}
+
+/// Awaits the handler's reply; a panic becomes a 500, and so costs its own request only.
+async fn answer<Fut: Future<Output = Reply>>(reply: Result<Fut, Problem>) -> Reply {
+    let mut reply = match reply {
+        Ok(reply) => pin!(reply),
+        Err(problem) => return problem.into_reply(),
     };
-    let mut reply = pin!(reply);
     std::future::poll_fn(|cx| {
         // Unwind safe: after a panic the future is never polled again, and what it shares guards
         // itself.

@@ -85,6 +85,10 @@ impl Engine {
         &self.0.wasmtime
     }
 
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.0.clock)
+    }
+
     pub(super) fn ticker(&self) -> &Ticker {
         &self.0.ticker
     }
@@ -99,8 +103,8 @@ impl Engine {
         };
         self.0.cache.store(&self.0.wasmtime, version, &code).map_err(|error| {
             let text = error.root_cause().to_string();
-            // What the pool has no room for is refused when it loads.
-            if text.contains("exceeds the limit") {
+            // What the pool has no room for is refused when it loads. There is no type for it.
+            if text.contains("exceeds the ") {
                 PrepareError::TooLarge(text)
             } else {
                 PrepareError::Host(format!("{error:#}"))
@@ -131,7 +135,8 @@ impl Engine {
         };
         let io = Nobody::new(Arc::clone(&self.0.clock))
             .map_err(|error| PrepareError::Host(error.to_string()))?;
-        let mut instance = Instance::new(&self.0.wasmtime, call.memory_bytes_max);
+        let mut instance =
+            Instance::new(&self.0.wasmtime, Arc::clone(&self.0.clock), call.memory_bytes_max);
         let (result, _io) = instance.describe(pre, &self.0.ticker, &call, Box::new(io));
         let document = result.map_err(|trap| PrepareError::Describe(trap.to_string()))?;
         if document.len() > limits::DESCRIBE_BYTES_MAX {

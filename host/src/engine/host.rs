@@ -6,12 +6,14 @@ use bytes::Bytes;
 
 use super::bindings::keystead::entity::{callbacks, context, log, outbox, state, timers, types};
 use super::limiter::Limiter;
+use super::ticker::Deadline;
 use super::{Continuation, Due, EntityIo, Fault, LogLevel};
 use crate::limits;
 
 /// A store's data: one instance's limits, and the call it is making.
 pub(super) struct Host {
     pub(super) limiter: Limiter,
+    pub(super) deadline: Deadline,
     /// The call's reason for a panic, once the guest has given it.
     pub(super) panic: Option<String>,
     pub(super) wasi: super::wasi::State,
@@ -24,8 +26,9 @@ pub(super) struct Host {
 
 impl Host {
     /// A store's data before its first call.
-    pub(super) fn new(memory_bytes_max: usize) -> Self {
+    pub(super) fn new(deadline: Deadline, memory_bytes_max: usize) -> Self {
         Self {
+            deadline,
             limiter: Limiter::new(memory_bytes_max),
             panic: None,
             wasi: super::wasi::State::default(),

@@ -2,13 +2,15 @@
 //! asked whether it may be used again. Invariant: whatever happens in a call, its `EntityIo` comes back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 
 use super::bindings::{App, AppPre, keystead::entity::types};
 use super::host::{Host, cut};
-use super::ticker::Ticker;
+use super::ticker::{Deadline, Ticker};
 use super::{Call, EntityIo, Failure, Fault, LogLevel, Outcome, Trap, outcome};
+use crate::clock::Clock;
 use crate::limits;
 
 /// A store and what is in it.
@@ -21,10 +23,13 @@ pub(super) struct Instance {
 
 impl Instance {
     /// An empty store; the first call instantiates.
-    pub(super) fn new(engine: &Engine, memory_bytes_max: usize) -> Self {
-        let mut store = Store::new(engine, Host::new(memory_bytes_max));
+    pub(super) fn new(engine: &Engine, clock: Arc<dyn Clock>, memory_bytes_max: usize) -> Self {
+        let mut store = Store::new(engine, Host::new(Deadline::new(clock), memory_bytes_max));
         store.limiter(|host| &mut host.limiter);
-        store.epoch_deadline_trap();
+        store.epoch_deadline_callback(|mut store| {
+            let over = store.data_mut().deadline.is_over();
+            Ok(if over { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+        });
         store.set_hostcall_fuel(limits::HOST_CALL_BYTES_MAX);
         store.set_max_component_handles(limits::GUEST_HANDLES_MAX);
         Self { store, exports: None, calls: 0, trapped: false }
@@ -86,7 +91,8 @@ impl Instance {
         run: impl FnOnce(&App, &mut Store<Host>) -> wasmtime::Result<R>,
     ) -> (Result<R, Trap>, Box<dyn EntityIo>) {
         begin(self.store.data_mut());
-        self.store.set_epoch_deadline(Ticker::ticks(call.deadline));
+        self.store.data_mut().deadline.begin(call.deadline);
+        self.store.set_epoch_deadline(1);
         self.calls += 1;
         let (store, exports) = (&mut self.store, &mut self.exports);
         let running = ticker.run();
@@ -124,7 +130,7 @@ impl Instance {
 /// Holds what the guest returned to the limits of a reply.
 fn checked(result: Result<Vec<u8>, types::Failure>) -> Result<Outcome, Trap> {
     let over =
-        |what| Trap::Fault(Fault::Limit { what, max: limits::BODY_BYTES_MAX as u64 }.to_string());
+        |what| Trap::Misuse(Fault::Limit { what, max: limits::BODY_BYTES_MAX as u64 }.to_string());
     match result {
         Ok(reply) if reply.len() > limits::BODY_BYTES_MAX => Err(over("bytes of the reply")),
         Ok(reply) => Ok(Outcome::Reply(reply.into())),

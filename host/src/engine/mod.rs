@@ -175,6 +175,15 @@ pub enum Fault {
     Host(String),
 }
 
+impl Trap {
+    /// Whether another attempt could end otherwise. One that starts with a fresh instance, a quieter machine or
+    /// other state could; what a host call refuses for what it is, it refuses again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Misuse(_) | Self::ReadOnly(_))
+    }
+}
+
 /// A failure that the guest returned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -203,7 +212,7 @@ pub enum Trap {
     /// It recursed too deep.
     #[error("used up its stack")]
     Stack,
-    /// A host call ended it.
+    /// The host failed in a host call, or had no room for what it asked.
     #[error("{0}")]
     Fault(String),
     /// It tried to write in a query.
@@ -212,6 +221,10 @@ pub enum Trap {
     /// Anything else the sandbox stopped: a wild memory access, a division by zero, …
     #[error("trapped: {0}")]
     Other(String),
+    /// A host call refused what it was given: an argument without sense, or more than a limit. The same call
+    /// would end the same.
+    #[error("{0}")]
+    Misuse(String),
 }
 
 /// How a guest call ended.

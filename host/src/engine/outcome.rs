@@ -16,7 +16,10 @@ pub(super) fn trap(error: &Error, call: &Call<'_>, panic: Option<String>) -> Tra
     if let Some(fault) = error.downcast_ref::<Fault>() {
         return match fault {
             Fault::ReadOnly { .. } => Trap::ReadOnly(fault.to_string()),
-            _ => Trap::Fault(fault.to_string()),
+            Fault::Host(_) => Trap::Fault(fault.to_string()),
+            Fault::Limit { .. } | Fault::BadArgument(_) | Fault::NoEntity => {
+                Trap::Misuse(fault.to_string())
+            }
         };
     }
     if let Some(OutOfMemory(max)) = error.downcast_ref::<OutOfMemory>() {
@@ -42,7 +45,11 @@ pub(super) fn trap(error: &Error, call: &Call<'_>, panic: Option<String>) -> Tra
     let text = error.root_cause().to_string();
     if text.contains("fuel allocated for hostcalls") {
         let max = limits::HOST_CALL_BYTES_MAX as u64;
-        return Trap::Fault(Fault::Limit { what: "bytes of one host call", max }.to_string());
+        return Trap::Misuse(Fault::Limit { what: "bytes of one host call", max }.to_string());
+    }
+    if text.contains("handle limit exceeded") {
+        let max = limits::GUEST_HANDLES_MAX as u64;
+        return Trap::Misuse(Fault::Limit { what: "component handles", max }.to_string());
     }
     Trap::Other(text)
 }

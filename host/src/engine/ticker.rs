@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use wasmtime::{Engine, EngineWeak};
 
+use crate::clock::Clock;
 use crate::limits;
 
 /// Starts calls; the thread ends when the last clone is gone.
@@ -62,6 +63,35 @@ impl Ticker {
     }
 }
 
+/// When one call must end: when its ticks are over, or its time by the clock, for on a busy machine ticks come late.
+pub(super) struct Deadline {
+    clock: Arc<dyn Clock>,
+    time: Duration,
+    ticks_left: u64,
+    /// The time at its first tick, which no call that ends within it pays for.
+    first: Option<Duration>,
+}
+
+impl Deadline {
+    /// One that is over at once.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, time: Duration::ZERO, ticks_left: 0, first: None }
+    }
+
+    /// Begins a call that may take `time`.
+    pub(super) fn begin(&mut self, time: Duration) {
+        (self.time, self.ticks_left, self.first) = (time, Ticker::ticks(time), None);
+    }
+
+    /// Counts a tick; true when the call must end.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.ticks_left = self.ticks_left.saturating_sub(1);
+        let now = self.clock.monotonic();
+        let first = *self.first.get_or_insert(now);
+        self.ticks_left == 0 || now.saturating_sub(first) >= self.time
+    }
+}
+
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
@@ -99,6 +129,7 @@ fn tick(engine: &EngineWeak, shared: &Shared, woken: &Receiver<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
 
     /// A call that comes while the thread sleeps must wake it, or its deadline would never come.
     #[test]
@@ -130,5 +161,25 @@ mod tests {
         assert_eq!(Ticker::ticks(Duration::ZERO), 1);
         assert_eq!(Ticker::ticks(limits::EPOCH_TICK), 2);
         assert_eq!(Ticker::ticks(limits::EPOCH_TICK + Duration::from_nanos(1)), 3);
+    }
+
+    /// A machine that gives the ticking thread every other turn only must not double what a guest may take.
+    #[test]
+    fn late_ticks_do_not_put_a_deadline_off() {
+        let clock = Arc::new(ManualClock::new(1_000, 7));
+        let mut deadline = Deadline::new(Arc::<ManualClock>::clone(&clock));
+        let mut ticks_until_over = |late: u32| {
+            deadline.begin(limits::EPOCH_TICK * 100);
+            let mut ticks = 1;
+            while !deadline.is_over() {
+                clock.advance(limits::EPOCH_TICK * late);
+                ticks += 1;
+            }
+            ticks
+        };
+        assert_eq!(ticks_until_over(0), 101, "a clock that stands still: its ticks");
+        assert_eq!(ticks_until_over(1), 101);
+        assert_eq!(ticks_until_over(2), 51);
+        assert_eq!(ticks_until_over(50), 3);
     }
 }

@@ -42,7 +42,10 @@ impl Worker {
         let mut fresh = None;
         let instance = match &mut warm {
             Some(warm) => &mut warm.instance,
-            None => fresh.insert(Instance::new(self.engine.wasmtime(), call.memory_bytes_max)),
+            None => {
+                let (engine, clock) = (self.engine.wasmtime(), self.engine.clock());
+                fresh.insert(Instance::new(engine, clock, call.memory_bytes_max))
+            }
         };
         let (outcome, io) = instance.handle(guest.pre(), self.engine.ticker(), &call, io);
         if call.isolation == Isolation::App && instance.is_reusable() {

@@ -86,8 +86,12 @@ fn rejected(failure: Failure) -> Problem {
 }
 
 pub(super) fn failed(failure: CallFailure) -> Problem {
-    // A failure says itself whether another attempt could help; for the others it could.
-    let helps = !matches!(&failure, CallFailure::Error(failure) if !failure.retryable);
+    let helps = match &failure {
+        CallFailure::Error(failure) => failure.retryable,
+        CallFailure::Trap(trap) => trap.is_retryable(),
+        // A deploy may bring it.
+        CallFailure::NoHandler(_) => true,
+    };
     let problem = match failure {
         CallFailure::Error(failure) => from_handler(StatusCode::INTERNAL_SERVER_ERROR, failure),
         CallFailure::NoHandler(what) => Problem::not_found("unknown_handler", what),
@@ -99,7 +103,8 @@ pub(super) fn failed(failure: CallFailure) -> Problem {
                 | Trap::Stack
                 | Trap::Fault(_)
                 | Trap::ReadOnly(_)
-                | Trap::Other(_) => (StatusCode::INTERNAL_SERVER_ERROR, "handler_trapped"),
+                | Trap::Other(_)
+                | Trap::Misuse(_) => (StatusCode::INTERNAL_SERVER_ERROR, "handler_trapped"),
             };
             Problem::new(status, code, trap.to_string())
         }
@@ -209,8 +214,9 @@ mod tests {
             (trap(Trap::Panic("oops".into())), 500, "handler_panicked", true),
             (trap(Trap::Memory(5)), 500, "handler_trapped", true),
             (trap(Trap::Stack), 500, "handler_trapped", true),
-            (trap(Trap::Fault("limit".into())), 500, "handler_trapped", true),
-            (trap(Trap::ReadOnly("query".into())), 500, "handler_trapped", true),
+            (trap(Trap::Fault("no room".into())), 500, "handler_trapped", true),
+            (trap(Trap::Misuse("limit".into())), 500, "handler_trapped", false),
+            (trap(Trap::ReadOnly("query".into())), 500, "handler_trapped", false),
             (trap(Trap::Other("unreachable".into())), 500, "handler_trapped", true),
         ] {
             let (said, headers, body) = shown(reply(answer(result), None)).await;

@@ -7,6 +7,7 @@ use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationEr
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::weight::Weight;
 use super::{Pace, State, breaks};
 use crate::ids::check_name;
 use crate::limits;
@@ -55,6 +56,7 @@ pub struct Handler {
     pub pace: Pace,
     /// The input's schema, compiled; none for bytes.
     validator: Option<Validator>,
+    weight: Weight,
 }
 
 impl Handler {
@@ -68,6 +70,19 @@ impl Handler {
         let input = if input.is_empty() { b"{}" } else { input };
         let value =
             serde_json::from_slice(input).map_err(|e| format!("the input is not JSON: {e}"))?;
+        if !self.weight.is_bearable_for(&value, input) {
+            return Err(format!(
+                "the input has more values than the schema of {} is for",
+                self.name
+            ));
+        }
+        // This remembers what it tried; finding the reason does not.
+        if validator.is_valid(&value) {
+            return Ok(());
+        }
+        if !self.weight.is_light_for(&value) {
+            return Err(format!("the input does not fit the schema of {}", self.name));
+        }
         match validator.validate(&value) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.explain(&error)),
@@ -139,10 +154,22 @@ impl Contract {
     pub fn parse(document: &[u8]) -> Result<Self, ContractError> {
         let wrong = |error: serde_json::Error| ContractError(error.to_string());
         let document: Value = serde_json::from_slice(document).map_err(wrong)?;
+        let (count, max) = (patterns(&document), limits::PATTERNS_MAX);
+        if count > max {
+            let text = format!("its schemas have {count} patterns; at most {max} are accepted");
+            return Err(ContractError(text));
+        }
         let listed = RawDocument::deserialize(&document).map_err(wrong)?;
         if listed.entities.is_empty() {
             let text = "it lists no entity types; is there an #[entity] with #[handlers]?";
             return Err(ContractError(text.into()));
+        }
+        let count = listed.entities.iter().map(|entity| entity.handlers.len()).sum::<usize>();
+        if count > limits::HANDLERS_MAX {
+            let max = limits::HANDLERS_MAX;
+            return Err(ContractError(format!(
+                "it lists {count} handlers; at most {max} are accepted"
+            )));
         }
         let mut entities = BTreeMap::new();
         for raw in listed.entities {
@@ -220,22 +247,38 @@ fn entity(mut raw: RawEntity) -> Result<Entity, ContractError> {
 fn handler(value: Value) -> Result<Handler, String> {
     let raw: RawHandler = serde_json::from_value(value).map_err(|error| error.to_string())?;
     check_name("handler", &raw.name).map_err(|error| error.to_string())?;
-    let validator = compile(&raw.input).map_err(|text| format!("input: {text}"))?;
+    let (validator, weight) = compile(&raw.input).map_err(|text| format!("input: {text}"))?;
     compile(&raw.output).map_err(|text| format!("output: {text}"))?;
     let RawHandler { name, kind, input, output } = raw;
-    Ok(Handler { name, kind, input, output, pace: Pace::default(), validator })
+    Ok(Handler { name, kind, input, output, pace: Pace::default(), validator, weight })
 }
 
 /// References may point into the schema itself only, and patterns match in linear time: schemas come from
 /// guests, inputs from anybody.
-fn compile(body: &Body) -> Result<Option<Validator>, String> {
-    let Body::Json(schema) = body else { return Ok(None) };
-    jsonschema::options()
+fn compile(body: &Body) -> Result<(Option<Validator>, Weight), String> {
+    let Body::Json(schema) = body else { return Ok((None, Weight::default())) };
+    let validator = jsonschema::options()
         .offline()
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(PatternOptions::regex().size_limit(limits::PATTERN_BYTES_MAX))
         .build(schema)
-        .map(Some)
-        .map_err(|error| format!("the schema is not one: {}", cut(&error.to_string())))
+        .map_err(|error| format!("the schema is not one: {}", cut(&error.to_string())))?;
+    Ok((Some(validator), Weight::of(schema)?))
+}
+
+/// Patterns anywhere in a document: each one, compiled, takes up to a thousand times its text.
+fn patterns(document: &Value) -> usize {
+    match document {
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        Value::Object(members) => {
+            let of = |(name, member): (&String, &Value)| match (name.as_str(), member) {
+                ("pattern", Value::String(_)) => 1,
+                ("patternProperties", Value::Object(all)) => all.len() + patterns(member),
+                _ => patterns(member),
+            };
+            members.iter().map(of).sum()
+        }
+        _ => 0,
+    }
 }
 
 /// `/lines/0/amount` as people write it: `lines.0.amount`.

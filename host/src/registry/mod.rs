@@ -9,6 +9,7 @@ mod lineage;
 mod logbook;
 mod pace;
 mod store;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -88,11 +88,11 @@ fn each_ending_has_its_trap() {
     );
     assert_eq!(bench.trap("deref"), Trap::Other("out of bounds memory access".into()));
     let text = "bytes of the reply is over its limit of 1048576";
-    assert_eq!(bench.trap("big"), Trap::Fault(text.into()));
+    assert_eq!(bench.trap("big"), Trap::Misuse(text.into()));
     let text = "bytes of one host call is over its limit of 4194304";
-    assert_eq!(bench.trap("x"), Trap::Fault(text.into()));
+    assert_eq!(bench.trap("x"), Trap::Misuse(text.into()));
     let text = "number of host calls is over its limit of 1000000";
-    assert_eq!(bench.trap("host-calls"), Trap::Fault(text.into()));
+    assert_eq!(bench.trap("host-calls"), Trap::Misuse(text.into()));
 }
 
 #[test]

@@ -165,5 +165,5 @@ fn there_are_no_folders() {
 #[test]
 fn anything_else_ends_the_call_with_its_name() {
     let text = "wasi:sockets/network@0.2.6#open is not available to handlers";
-    assert_eq!(run("socket").0, Outcome::Trapped(Trap::Fault(text.into())));
+    assert_eq!(run("socket").0, Outcome::Trapped(Trap::Misuse(text.into())));
 }

@@ -102,8 +102,9 @@ impl Operations<'_> {
         let required = object.get("required").and_then(Value::as_array);
         let required = |name: &str| required.is_some_and(|all| all.iter().any(|one| one == name));
         let properties = object.get("properties").and_then(Value::as_object);
+        let home = schema::Home::of(schema, self.app, &component);
         let parameter = |(name, property): (&String, &Value)| {
-            let shown = schema::property(schema, self.app, &component, name, property);
+            let shown = home.property(name, property);
             parameter(name, schema, property, shown, required(name))
         };
         properties.into_iter().flatten().map(parameter).collect()

@@ -20,25 +20,34 @@ pub(super) fn embed(schema: &Value, app: &str, name: &str) -> Value {
     embedded
 }
 
-/// `property`, called `member`, of `schema`, which is the component `name`: to stand somewhere else.
-pub(super) fn property(
-    schema: &Value,
-    app: &str,
-    name: &str,
-    member: &str,
-    property: &Value,
-) -> Value {
-    let Some(id) = id(schema, app, name) else {
-        let mut property = property.clone();
-        relocate(&mut property, &pointer(name));
-        return property;
-    };
-    if schema.get("properties").is_none() {
-        return json!({}); // It is behind a reference; the body of a POST has all of it.
+/// Where the component `name` of the document of `app` stands, for parts of it that stand somewhere else. Found once:
+/// a schema may have very many properties.
+pub(super) struct Home<'a> {
+    schema: &'a Value,
+    id: Option<String>,
+    pointer: String,
+}
+
+impl<'a> Home<'a> {
+    /// The home of `schema`.
+    pub(super) fn of(schema: &'a Value, app: &str, name: &str) -> Self {
+        Self { schema, id: id(schema, app, name), pointer: pointer(name) }
     }
-    let member = member.replace('~', "~0").replace('/', "~1");
-    let id = id.trim_end_matches('#');
-    json!({"$ref": format!("{id}#/properties/{}", fragment(&member))})
+
+    /// `property`, called `member`: to stand somewhere else.
+    pub(super) fn property(&self, member: &str, property: &Value) -> Value {
+        let Some(id) = &self.id else {
+            let mut property = property.clone();
+            relocate(&mut property, &self.pointer);
+            return property;
+        };
+        if self.schema.get("properties").is_none() {
+            return json!({}); // It is behind a reference; the body of a POST has all of it.
+        }
+        let member = member.replace('~', "~0").replace('/', "~1");
+        let id = id.trim_end_matches('#');
+        json!({"$ref": format!("{id}#/properties/{}", fragment(&member))})
+    }
 }
 
 /// The id by which an embedded schema stays a resource of its own; `None` when it need not be one.
@@ -146,7 +155,8 @@ mod tests {
         let embedded = embed(&schema, "app", "a.b");
         assert_eq!(embedded["$id"], "urn:keystead:app:a.b");
         assert_eq!(embedded["properties"], schema["properties"]);
-        let alone = property(&schema, "app", "a.b", "a/b", &schema["properties"]["a/b"]);
+        let home = Home::of(&schema, "app", "a.b");
+        let alone = home.property("a/b", &schema["properties"]["a/b"]);
         assert_eq!(alone, json!({"$ref": "urn:keystead:app:a.b#/properties/a~1b"}));
         let own = json!({"$id": "https://example.com/schema#", "$ref": "#/$defs/x"});
         assert_eq!(embed(&own, "app", "a.b"), own);
