@@ -24,8 +24,8 @@ component=$("$keystead" build --json "$guest" | sed -n 's/.*"component":"\([^"]*
 curl -fsS -X PUT --data-binary "@$component" "$admin/admin/v1/apps/app?config=%7B%22deadline_ms%22:100%7D" >/dev/null
 # What a handler does to itself is a 500 by contract, so the check is that every status and body is as the document says.
 status=0
-schemathesis run "$ingress/v1/openapi/app" --url "$ingress" --max-examples 50 \
-    --checks status_code_conformance,content_type_conformance,response_schema_conformance "$@" || status=$?
+(cd "$work" && exec schemathesis run "$ingress/v1/openapi/app" --url "$ingress" --max-examples 50 \
+    --checks status_code_conformance,content_type_conformance,response_schema_conformance "$@") || status=$?
 if grep -q 'panicked' "$work/log"; then
     echo "the host panicked:" >&2
     grep 'panicked' "$work/log" >&2
