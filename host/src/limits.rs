@@ -199,6 +199,12 @@ pub const OUTDATED_RETRIES_MAX: u8 = 2;
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// The same for the copy that a snapshot makes.
+pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Rows that a snapshot's copy writes in one transaction.
+pub const COPY_ROWS: usize = 50_000;
+/// Bytes of a snapshot's name.
+pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.
 pub const DOCTOR_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Damaged blocks of a state file that `keystead doctor` lists by their place.

@@ -14,6 +14,7 @@ use crate::partition::request::{
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// Finds the partition that owns an entity and asks it.
 #[derive(Clone)]
@@ -170,6 +171,18 @@ impl Router {
         verdict: Verdict,
     ) -> Answered<CallbackUsed> {
         self.owner(token.id().ring()).use_callback(token, verdict).await
+    }
+
+    /// A consistent cut of every partition, in their order.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cuts(&self) -> Result<Vec<Arc<Snapshot>>, Refusal> {
+        let mut cuts = Vec::with_capacity(self.0.ranges.len());
+        for (_, partition) in &self.0.ranges {
+            cuts.push(partition.cut().await?.into_inner());
+        }
+        Ok(cuts)
     }
 
     /// Gauges of every partition.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
@@ -69,6 +70,7 @@ impl Server {
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let backups = Backups::of(&config.data);
         let opening = {
             let clock = Arc::clone(&clock);
             tokio::task::spawn_blocking(move || open(&config, &clock))
@@ -88,7 +90,7 @@ impl Server {
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
         let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups);
         let listeners = [
             serve_ingress(ingress_socket, told(), Arc::new(ingress)),
             serve_admin(admin_socket, told(), Arc::new(admin)),

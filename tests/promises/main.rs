@@ -16,5 +16,6 @@ mod order;
 mod replies;
 mod sagas;
 mod serial;
+mod snapshots;
 mod timers;
 mod versions;

@@ -7,6 +7,7 @@ mod dead;
 mod entities;
 mod openapi;
 mod routes;
+mod snapshots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, guard};
@@ -33,6 +35,9 @@ pub struct Admin {
     closing: Closing,
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
+    backups: Backups,
+    /// One snapshot at a time.
+    copies: Semaphore,
     started: Duration,
 }
 
@@ -44,9 +49,11 @@ impl Admin {
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         closing: Closing,
+        backups: Backups,
     ) -> Self {
         let started = clock.monotonic();
-        Self { router, registry, clock, closing, deploys: Arc::new(Semaphore::new(1)), started }
+        let (deploys, copies) = (Arc::new(Semaphore::new(1)), Semaphore::new(1));
+        Self { router, registry, clock, closing, deploys, backups, copies, started }
     }
 
     /// Answers one request.
@@ -81,6 +88,9 @@ impl Admin {
             Id::DeadLetter => self.dead_letter(first).await,
             Id::DeadDrop => self.dead_drop(first).await,
             Id::DeadRetry => self.dead_retry(first).await,
+            Id::Snapshots => self.snapshots().await,
+            Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
     }
 

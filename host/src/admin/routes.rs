@@ -39,6 +39,9 @@ pub(super) enum Id {
     DeadLetter,
     DeadDrop,
     DeadRetry,
+    Snapshots,
+    Snapshot,
+    SnapshotRemove,
 }
 
 /// A route and the parts of its path, not decoded yet, in order.
@@ -119,6 +122,23 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/dead/{id}/retry",
         Role::Operate,
         "Sends it again, with its attempts at zero",
+        &[],
+    ),
+    route(Id::Snapshots, Method::GET, "/admin/v1/snapshots", Role::Read, "All snapshots", &[]),
+    route(
+        Id::Snapshot,
+        Method::POST,
+        "/admin/v1/snapshots",
+        Role::Admin,
+        "Copies what the host holds at one moment, while it goes on",
+        &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotRemove,
+        Method::DELETE,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "Removes a snapshot",
         &[],
     ),
 ];

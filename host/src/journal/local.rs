@@ -50,6 +50,19 @@ impl LocalJournal {
     pub fn open(folder: &Path, chance: [u8; 32]) -> Result<Self, JournalError> {
         Self::over(Machine, folder, chance)
     }
+
+    /// Makes the journal of a folder whose state file holds everything through `through`: one segment without a
+    /// record, which says where the next goes. For a folder that has none.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`], also when there is one.
+    pub fn found(folder: &Path, chance: [u8; 32], through: Position) -> Result<(), JournalError> {
+        let mut journal = Self::open(folder, chance)?;
+        if !journal.segments.is_empty() {
+            return Err(StorageError::new("journal", "there is one already").into());
+        }
+        journal.rotate(through.next(), 0).map_err(|error| storage(folder, &error))
+    }
 }
 
 impl<D: Disk> LocalJournal<D> {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
+use super::cut::Cuts;
 use super::executor::{Direct, Executed, Job};
 use super::ledger::{Ledger, Pending};
 use super::mailbox::{Mailboxes, Waiting};
@@ -171,6 +172,7 @@ pub(crate) struct Core {
     checkpoints: u64,
     /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
     next_checkpoint: Duration,
+    pub(crate) cuts: Cuts,
     closing: bool,
     poisoned: Option<String>,
 }
@@ -208,6 +210,7 @@ impl Core {
             checkpointing: false,
             checkpointed,
             checkpoints: 0,
+            cuts: Cuts::default(),
             closing: false,
             poisoned: None,
         };
@@ -234,6 +237,7 @@ impl Core {
                 self.checkpointing = false;
                 self.checkpoints += 1;
                 self.view.thaw(base);
+                self.hand_out_cuts();
             }
             Event::Checkpointed(Err(error)) => self.poison(error.to_string()),
         }
@@ -289,6 +293,16 @@ impl Core {
     /// True while it should be given no further requests.
     pub(crate) fn saturated(&self) -> bool {
         self.full()
+    }
+
+    /// What the state file holds.
+    pub(crate) fn checkpointed(&self) -> Position {
+        self.checkpointed
+    }
+
+    /// The next checkpoint begins at this time of the monotonic clock, if not before.
+    pub(crate) fn checkpoint_by(&mut self, at: Duration) {
+        self.next_checkpoint = self.next_checkpoint.min(at);
     }
 
     /// Takes no more work; [`Core::drained`] says when it has ended.

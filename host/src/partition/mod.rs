@@ -8,6 +8,7 @@ mod callback;
 mod checkpoint;
 mod commit;
 mod core;
+mod cut;
 mod driver;
 mod executor;
 mod finish;
@@ -51,6 +52,7 @@ use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
 use crate::record::outcome::fingerprint;
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// What a partition is started with.
 pub struct PartitionConfig {
@@ -84,6 +86,7 @@ enum Request {
     DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
     SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
+    Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
     Status(oneshot::Sender<PartitionStatus>),
 }
 
@@ -251,6 +254,15 @@ impl Partition {
         self.ask(|to| Request::UseCallback(using, to)).await
     }
 
+    /// A consistent cut: a view of the state file that holds everything that was answered before this was asked.
+    /// It costs one checkpoint; holding it keeps pages of the state file from being used again.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cut(&self) -> Answered<Arc<Snapshot>> {
+        self.ask(Request::Cut).await
+    }
+
     /// Gauges.
     ///
     /// # Errors
@@ -325,6 +337,7 @@ impl Request {
             Self::DeadLetter(id, to) => core.dead_letter(id, to),
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
+            Self::Cut(to) => core.cut(to),
             Self::Status(to) => drop(to.send(core.status())),
         }
     }
