@@ -3,7 +3,7 @@
 //! is checked here holds for every partition: commands of an entity are serial, messages of a pair keep their order,
 //! no attempt starts early, and what comes back after a crash is what the log says.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,7 @@ pub(super) struct Machine {
     pub(super) faults: bool,
     crashes: usize,
     trace: Trace,
+    counts: BTreeMap<&'static str, u64>,
     /// The latest that the wall clock ever was.
     pub(super) latest_ms: u64,
     pub(super) model: Model,
@@ -111,6 +112,7 @@ impl Machine {
             faults: true,
             crashes: 0,
             trace: Trace::default(),
+            counts: BTreeMap::new(),
             latest_ms: START_MS,
             model: Model::default(),
             facts: vec![],
@@ -122,9 +124,15 @@ impl Machine {
         self.trace.note(line);
     }
 
+    /// One more of something that a suite must see.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
     /// What it came to.
     pub(super) fn end(self) -> Run {
-        Run { crashes: self.crashes, struck: self.disk.struck(), trace: self.trace }
+        let (crashes, struck, counts) = (self.crashes, self.disk.struck(), self.counts);
+        Run { crashes, struck, counts, trace: self.trace }
     }
 
     /// Collects what the machine asks for; true when it had to be opened again.
@@ -282,6 +290,7 @@ impl Machine {
         self.clock.set(now);
         self.latest_ms = self.latest_ms.max(now);
         self.note(format!("the clock says {now}"));
+        self.count("clock set");
     }
 
     /// Something will go wrong with the disk soon.
@@ -376,6 +385,7 @@ impl Machine {
     /// An orderly end: everything that was accepted is written, then it is opened again.
     pub(super) fn shut_down(&mut self) {
         self.note("shut down".into());
+        self.count("shut down");
         let restarts = self.crashes;
         self.core.close();
         self.settle();

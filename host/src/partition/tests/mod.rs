@@ -11,7 +11,7 @@ mod replies;
 mod transfers;
 mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use machine::{Machine, Patience};
 
@@ -58,6 +58,8 @@ impl Drop for Trace {
 struct Run {
     crashes: usize,
     struck: Struck,
+    /// How often what happened, by name.
+    counts: BTreeMap<&'static str, u64>,
     trace: Trace,
 }
 
@@ -84,6 +86,9 @@ fn every_seed(seeds: u64, simulate: fn(u64) -> Run) -> Run {
             run.trace.last.iter().for_each(|line| eprintln!("{line}"));
         }
         all.crashes += run.crashes;
+        for (what, times) in &run.counts {
+            *all.counts.entry(what).or_default() += times;
+        }
         let (sum, add) = (&mut all.struck, run.struck);
         sum.kills += add.kills;
         sum.power_cuts += add.power_cuts;
@@ -94,6 +99,7 @@ fn every_seed(seeds: u64, simulate: fn(u64) -> Run) -> Run {
         sum.full += add.full;
     }
     eprintln!("{test}: {count} seeds, {} restarts, {:?}", all.crashes, all.struck);
+    eprintln!("{test}: {:?}", all.counts);
     all
 }
 

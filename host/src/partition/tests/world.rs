@@ -38,6 +38,31 @@ const TIMERS: [&str; 2] = ["tick", "tock"];
 const STEPS: u32 = 500;
 const ASKS_MAX: usize = 70;
 const ROUNDS_MAX: u32 = 30_000;
+/// What has to come about somewhere among the seeds that run by themselves.
+const MUST_HAPPEN: [&str; 22] = [
+    "answered again",
+    "backed off",
+    "callback used",
+    "cancelled from outside",
+    "clock set",
+    "dequeued",
+    "dropped by an operator",
+    "due",
+    "enqueued",
+    "guest calls in progress",
+    "key kept",
+    "key refused",
+    "mailbox full",
+    "messages",
+    "outcome kept",
+    "parked",
+    "query answered",
+    "retried by an operator",
+    "scheduled",
+    "shut down",
+    "unavailable",
+    "unscheduled",
+];
 /// A limit's worth of everything, small enough to be reached.
 const SMALL: Bounds = Bounds {
     messages: 12,
@@ -452,6 +477,10 @@ fn simulate(seed: u64) -> Run {
 fn every_promise_holds_whatever_happens() {
     let all = every_seed(100, simulate);
     assert!(all.crashes > 200 || by_hand(), "only {} crashes", all.crashes);
+    for what in MUST_HAPPEN {
+        let times = all.counts.get(what).copied().unwrap_or(0);
+        assert!(times > 0 || by_hand(), "{what}: never happens: {:?}", all.counts);
+    }
 }
 
 #[test]

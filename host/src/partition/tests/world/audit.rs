@@ -149,8 +149,21 @@ impl Audit {
     }
 
     /// Nothing is due early, and a key stands for one message as long as it is remembered.
-    fn ops(&mut self, machine: &Machine, facts: &Facts) {
+    fn ops(&mut self, machine: &mut Machine, facts: &Facts) {
         for op in &facts.delta.ops {
+            machine.count(match op {
+                Op::Enqueue { .. } => "enqueued",
+                Op::Dequeue { .. } => "dequeued",
+                Op::Schedule { .. } => "scheduled",
+                Op::Unschedule { .. } => "unscheduled",
+                Op::Due { .. } => "due",
+                Op::BackOff { .. } => "backed off",
+                Op::Park { .. } => "parked",
+                Op::Unpark { .. } => "retried by an operator",
+                Op::DropDead { .. } => "dropped by an operator",
+                Op::Outcome { .. } => "outcome kept",
+                Op::Remember { .. } => "key kept",
+            });
             match op {
                 Op::Due { due_ms, .. } => {
                     assert!(*due_ms <= machine.latest_ms, "{op:?} happens too early");
