@@ -588,8 +588,6 @@ pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: 
 fn without_self(all: &Arc<Pending>, message: &Message) -> Arc<Pending> {
     let Origin::Timer(name) = &message.origin else { return all.clone() };
     let mut pending = Pending::clone(all);
-    if pending.timers.get(name).is_some_and(|timer| timer.message.id == message.id) {
-        pending.timers.remove(name);
-    }
+    pending.forget_timer(name, message.id);
     Arc::new(pending)
 }

@@ -306,13 +306,15 @@ impl Core {
         }
     }
 
+    /// What waits under these names, all of it: an operator may have sent a dead letter again meanwhile.
     fn replaced_timers<'n>(
         &self,
         entity: &EntityRef,
         names: impl Iterator<Item = &'n String>,
     ) -> BTreeSet<MessageId> {
         let Some(pending) = self.ledger.pending(entity) else { return BTreeSet::new() };
-        names.filter_map(|name| pending.timers.get(name)).map(|timer| timer.message.id).collect()
+        let timers = names.filter_map(|name| pending.timers.get(name)).flatten();
+        timers.map(|timer| timer.message.id).collect()
     }
 
     /// The operation that takes a waiting message away, unless it is the one at `except` or is gone.
