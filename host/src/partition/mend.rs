@@ -38,6 +38,10 @@ pub struct Census {
     pub scheduled: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Outcomes of messages that the state file keeps.
+    pub outcomes: u64,
+    /// Idempotency keys that it keeps.
+    pub keys: u64,
 }
 
 /// One thing that is wrong.
@@ -116,6 +120,8 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
             tick(rows);
         }
         found.census.entities += u64::from(table == Table::Rows && is_meta(key));
+        found.census.outcomes += u64::from(table == Table::Outcomes);
+        found.census.keys += u64::from(table == Table::Idempotency);
         Ok(())
     })?;
     if look.trust == Trust::Redb {
