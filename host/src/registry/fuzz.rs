@@ -66,8 +66,13 @@ fn deploys() {
                     continue;
                 };
                 for _ in 0..8 {
-                    let value = value(source, 0).to_string();
-                    if handler.check_input(value.as_bytes()).is_ok() {
+                    let value = value(source, 0);
+                    // One that nothing was said about may be an argument now.
+                    let Body::Json(schema) = &handler.input else { continue };
+                    let known = |name: &String| schema["properties"].get(name).is_some();
+                    let known = value.as_object().is_none_or(|all| all.keys().all(known));
+                    let value = value.to_string();
+                    if known && handler.check_input(value.as_bytes()).is_ok() {
                         let taken = now.check_input(value.as_bytes());
                         assert_eq!(
                             taken,
