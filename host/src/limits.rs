@@ -54,6 +54,12 @@ pub const MESSAGE_BYTES_MAX: usize = 300;
 pub const SCHEMA_STEPS_MAX: u64 = 100_000;
 /// Steps that checking one input against its schema may take: each value against each schema.
 pub const CHECK_STEPS_MAX: u64 = 200_000_000;
+/// Steps of comparing a schema with the one that a deploy puts in its place; after them it counts as another one.
+pub const FITS_STEPS_MAX: u64 = 2_000_000;
+/// Schemas that are looked at to find what one argument of a query is.
+pub const SHAPE_STEPS_MAX: usize = 200;
+/// Bytes of an author's values that one example of the OpenAPI document is made of.
+pub const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one compiled pattern of a schema; a class of Unicode letters, 50 times, takes about that.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// Handlers of one component; its OpenAPI document has some 10 KB for each.

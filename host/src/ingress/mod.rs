@@ -9,6 +9,8 @@ mod arguments;
 mod callbacks;
 mod docs;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod messages;
 mod openapi;

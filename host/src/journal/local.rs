@@ -509,6 +509,21 @@ mod tests {
         assert!(error.to_string().contains("files are missing"), "{error}");
     }
 
+    /// Found by fuzzing: it looked torn, though a file that was there since says that it was whole.
+    #[test]
+    fn a_damaged_last_record_of_a_sealed_file_is_not_a_torn_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        fill(&mut journal, 3, 400_000, u64::MAX);
+        drop(journal);
+        let names = files(folder.path());
+        assert_eq!(names.len(), 2);
+        flip(&names[0], BLOCK + segment::room(400_000) + 9);
+        fs::remove_file(&names[1]).expect("gone");
+        let error = contents(folder.path(), Mark::default()).expect_err("damaged");
+        assert!(error.to_string().contains("position 2 is damaged"), "{error}");
+    }
+
     #[test]
     fn a_torn_record_stays_dead_when_its_successor_went_to_the_next_file() {
         let folder = tempfile::tempdir().expect("folder");

@@ -574,14 +574,26 @@ fn apply_delta(
     view.table.through = position;
 }
 
-/// Applies what the journal holds beyond the state file.
-pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: &mut Ledger) {
+/// Applies what the journal holds beyond the state file. Stops at what speaks of a message that is not there.
+pub(crate) fn replay(
+    position: Position,
+    batch: Batch,
+    view: &mut View,
+    ledger: &mut Ledger,
+) -> Result<(), Op> {
     for Delta { writes, ops } in batch {
-        apply_delta(position, writes, &ops, view, ledger);
+        apply_delta(position, writes, &[], view, ledger);
+        for op in ops {
+            if !ledger.applies(&op) {
+                return Err(op);
+            }
+            ledger.apply(position, &op, &mut view.table);
+        }
     }
     view.table.through = position;
     // Everything that is replayed is durable.
     drop(ledger.changed());
+    Ok(())
 }
 
 /// What an entity has pending, less the timer that is running.

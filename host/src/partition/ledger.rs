@@ -88,7 +88,23 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Applies one operation and notes it in the memtable.
+    /// False for what speaks of a message that is not there.
+    pub(crate) fn applies(&self, op: &Op) -> bool {
+        match op {
+            Op::Dequeue { seq } | Op::BackOff { seq, .. } | Op::Park { seq, .. } => {
+                self.queued.contains_key(seq)
+            }
+            Op::Unschedule { due_ms, seq } | Op::Due { due_ms, seq, .. } => {
+                self.scheduled.contains_key(&(*due_ms, *seq))
+            }
+            Op::Unpark { id, .. } | Op::DropDead { id } => self.dead.contains_key(id),
+            Op::Enqueue { .. } | Op::Schedule { .. } | Op::Outcome { .. } | Op::Remember { .. } => {
+                true
+            }
+        }
+    }
+
+    /// Applies one operation, which [`Ledger::applies`], and notes it in the memtable.
     pub(crate) fn apply(&mut self, position: Position, op: &Op, table: &mut Memtable) {
         match op {
             Op::Enqueue { seq, message } => {
