@@ -6,6 +6,7 @@ pub mod access;
 pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
 
 pub mod record;
 pub mod storage;

@@ -251,6 +251,10 @@ pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
 pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What `Retry-After` says.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Apps with series of their own in metrics; further ones share one.
+pub const METRIC_APPS_MAX: usize = 100;
+/// Mailboxes that are looked at for the longest one; of more than these it is a sample.
+pub const METRIC_MAILBOXES_MAX: usize = 100_000;
 /// Open connections of the ingress listener.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open connections of the admin listener.

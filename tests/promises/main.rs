@@ -16,5 +16,6 @@ mod order;
 mod replies;
 mod sagas;
 mod serial;
+mod telemetry;
 mod timers;
 mod versions;

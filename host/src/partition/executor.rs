@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::core::Work;
 use super::ledger::Pending;
-use super::request::CallFailure;
+use super::request::{CallFailure, Threads};
 use super::transaction::{Draft, Start, Transaction};
 use super::view::EntityView;
 use crate::clock::Clock;
@@ -21,6 +21,7 @@ use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
+use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
 
@@ -71,6 +72,17 @@ pub(crate) enum Verdict {
     Outdated(String, Failure),
     /// The entity's state could not be read: nothing is known of the call, and the partition is reopened.
     Unreadable(String),
+}
+
+impl Verdict {
+    fn end(&self) -> GuestEnd {
+        match self {
+            Self::Done(..) => GuestEnd::Done,
+            Self::Rejected(_) => GuestEnd::Rejected,
+            Self::Failed(CallFailure::Trap(_)) => GuestEnd::Trapped,
+            Self::Failed(_) | Self::Outdated(..) | Self::Unreadable(_) => GuestEnd::Failed,
+        }
+    }
 }
 
 /// The pool of threads; share it in an [`Arc`].
@@ -179,6 +191,13 @@ impl Executor {
         }
         queues.progress = self.shared.clock.monotonic();
         Some(limits::EXECUTOR_PATIENCE)
+    }
+
+    /// How its threads are doing.
+    pub(crate) fn threads(&self) -> Threads {
+        let queues = self.shared.lock();
+        let busy = queues.threads.saturating_sub(queues.idle);
+        Threads { busy, idle: queues.idle, waiting: queues.waiting }
     }
 
     /// Ends the threads when they have run what waits.
@@ -376,7 +395,8 @@ impl Shared {
         let began = self.clock.monotonic();
         let (outcome, io) = worker.run(&app.guest, call, Box::new(transaction));
         let now = self.clock.monotonic();
-        handler.pace.took(now.saturating_sub(began));
+        let took = now.saturating_sub(began);
+        handler.pace.took(took);
         let transaction = io.into_any().downcast::<Transaction>();
         let transaction = transaction.unwrap_or_else(|_| unreachable!("it comes back as it went"));
         if trial.is_some() && matches!(outcome, Outcome::Trapped(Trap::Deadline(_))) {
@@ -396,6 +416,8 @@ impl Shared {
                     }
                     verdict => verdict,
                 };
+                let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
+                app.metrics.guest(kind, verdict.end(), took);
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),

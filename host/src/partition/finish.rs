@@ -17,6 +17,7 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
 use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
@@ -180,6 +181,7 @@ impl Core {
         if attempts >= retry.attempts_max {
             return self.park(&Entry { attempts: entry.attempts, ..entry }, failure.to_string());
         }
+        metrics::app(entry.message.target.app()).retried();
         let not_before_ms = self.clock.now_ms() + retry.pause_ms(attempts, self.clock.chance());
         let seq = entry.seq;
         let ops = vec![Op::BackOff { seq, attempts, not_before_ms }];
@@ -192,6 +194,7 @@ impl Core {
     fn park(&mut self, entry: &Entry, reason: String) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
         tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
         let reply = then.and_then(|end| self.reply_op(&entry.message, end));

@@ -85,6 +85,7 @@ enum Request {
     SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Status(oneshot::Sender<PartitionStatus>),
+    Deepest(oneshot::Sender<usize>),
 }
 
 /// Asks a partition. Cheap to clone.
@@ -258,7 +259,18 @@ impl Partition {
     pub async fn status(&self) -> Result<PartitionStatus, Refusal> {
         let (to, status) = oneshot::channel();
         self.push(Request::Status(to))?;
-        status.await.map_err(|_| closed())
+        let status = status.await.map_err(|_| closed())?;
+        Ok(PartitionStatus { threads: self.driver.threads(), ..status })
+    }
+
+    /// The most commands that wait at one entity. Looks at many mailboxes, so it is not for every status.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is closed.
+    pub async fn deepest(&self) -> Result<usize, Refusal> {
+        let (to, deepest) = oneshot::channel();
+        self.push(Request::Deepest(to))?;
+        deepest.await.map_err(|_| closed())
     }
 
     /// Takes no more work; what was accepted is finished or stays queued. Join the thread afterwards.
@@ -326,6 +338,9 @@ impl Request {
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Status(to) => drop(to.send(core.status())),
+            Self::Deepest(to) => {
+                let _ = to.send(core.mailboxes.deepest(limits::METRIC_MAILBOXES_MAX));
+            }
         }
     }
 }
