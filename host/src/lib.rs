@@ -8,6 +8,8 @@ pub mod ids;
 pub mod limits;
 pub mod metrics;
 
+pub mod trace;
+
 pub mod record;
 pub mod storage;
 
@@ -29,6 +31,7 @@ pub mod admin;
 pub mod ingress;
 
 pub mod doctor;
+pub mod otlp;
 pub mod server;
 
 pub mod bench;

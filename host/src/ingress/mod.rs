@@ -67,7 +67,7 @@ impl Ingress {
                 edge::refused(&parts, &mut body, problem, limits::DISCARD_BYTES_MAX).await
             }
         };
-        seen.end(reply.status(), &*self.clock, &self.nobody);
+        seen.end(&parts.method, reply.status(), &*self.clock, &self.nobody);
         reply
     }
 
@@ -121,7 +121,7 @@ impl Ingress {
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
         let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
     }
@@ -139,7 +139,7 @@ impl Ingress {
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
         let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
     }
@@ -158,6 +158,7 @@ impl Ingress {
         let input = query_input(parts, body, handler).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
+        let invocation = seen.asks(invocation, &*self.clock);
         let answer = self.router.read(invocation).await?.into_inner();
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
     }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::core::Work;
 use super::ledger::Pending;
 use super::request::{CallFailure, Threads};
+use super::spans;
 use super::transaction::{Draft, Start, Transaction};
 use super::view::EntityView;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use crate::limits;
 use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
+use crate::trace::Context;
 
 /// One guest call to make.
 pub(crate) struct Job {
@@ -75,7 +77,8 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    fn end(&self) -> GuestEnd {
+    /// The same for those who count.
+    pub(crate) fn end(&self) -> GuestEnd {
         match self {
             Self::Done(..) => GuestEnd::Done,
             Self::Rejected(_) => GuestEnd::Rejected,
@@ -336,8 +339,9 @@ impl Shared {
         let Job { work, message, attempt, now_ms, view, pending, direct } = job;
         let cause = view.cause;
         let read_only = matches!(work, Work::Query(_));
+        let span = spans::of(&work, &message, attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            let start = StartParts { attempt, now_ms, read_only, view, pending };
+            let start = StartParts { attempt, span, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)
         }));
         let (verdict, version) = match called {
@@ -381,11 +385,12 @@ impl Shared {
             memory_bytes_max: app.config.memory_bytes_max,
             isolation: app.config.isolation,
         };
-        let StartParts { attempt, now_ms, read_only, view, pending } = start;
+        let StartParts { attempt, span, now_ms, read_only, view, pending } = start;
         let start = Start {
             app: app.clone(),
             message: message.clone(),
             attempt,
+            span,
             now_ms,
             read_only,
             view,
@@ -418,6 +423,7 @@ impl Shared {
                 };
                 let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
                 app.metrics.guest(kind, verdict.end(), took);
+                spans::ended(span, message, attempt, &verdict, (began, now));
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
@@ -435,6 +441,7 @@ enum Called {
 
 struct StartParts {
     attempt: u32,
+    span: Option<Context>,
     now_ms: u64,
     read_only: bool,
     view: EntityView,

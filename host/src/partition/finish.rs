@@ -123,7 +123,7 @@ impl Core {
         if effects {
             self.seal(&entry, draft, version, &mut delta);
         }
-        delta.ops.extend(self.reply_op(&entry.message, end));
+        delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         let answer = Answer {
@@ -148,7 +148,7 @@ impl Core {
         if entry.call.is_none() {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
-        delta.ops.extend(self.reply_op(&entry.message, End::Rejected(&failure)));
+        delta.ops.extend(self.turn_reply_op(&entry, End::Rejected(&failure)));
         let why = Rejection {
             code: failure.code.clone(),
             message: failure.message.clone(),
@@ -197,7 +197,7 @@ impl Core {
         metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
-        let reply = then.and_then(|end| self.reply_op(&entry.message, end));
+        let reply = then.and_then(|end| self.turn_reply_op(entry, end));
         let mut ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
         ops.extend(reply);
         let position = self.apply(Delta { writes: None, ops });

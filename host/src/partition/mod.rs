@@ -21,6 +21,7 @@ mod recover;
 mod reply;
 pub mod request;
 mod rows;
+mod spans;
 #[doc(hidden)]
 pub mod stages;
 mod transaction;
