@@ -6,6 +6,9 @@ pub mod access;
 pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
+
+pub mod trace;
 
 pub mod record;
 pub mod storage;
@@ -30,6 +33,7 @@ pub mod admin;
 pub mod ingress;
 
 pub mod doctor;
+pub mod otlp;
 pub mod server;
 
 pub mod bench;

@@ -263,6 +263,28 @@ pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
 pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What `Retry-After` says.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Finished spans that wait to be sent; further ones are dropped.
+pub const TRACE_QUEUE_MAX: usize = 16_384;
+/// Spans of one export.
+pub const OTLP_BATCH_SPANS_MAX: usize = 512;
+/// Time in which spans gather before they are sent.
+pub const OTLP_PAUSE: Duration = Duration::from_millis(200);
+/// Time that a collector gets to answer.
+pub const OTLP_POST_MAX: Duration = Duration::from_secs(10);
+/// First pause before a batch is sent again.
+pub const OTLP_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause.
+pub const OTLP_RETRY_MAX: Duration = Duration::from_secs(15);
+/// Time after which a batch is given up on.
+pub const OTLP_RETRY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time that a shutdown waits for the last spans.
+pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a collector's answer that are read.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Apps with series of their own in metrics; further ones share one.
+pub const METRIC_APPS_MAX: usize = 100;
+/// Mailboxes that are looked at for the longest one; of more than these it is a sample.
+pub const METRIC_MAILBOXES_MAX: usize = 100_000;
 /// Open connections of the ingress listener.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open connections of the admin listener.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
+use crate::metrics::Gauges;
 use crate::partition::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
     Invocation, MessageStatus, PartitionStatus, Refusal, Send, Verdict,
@@ -195,6 +196,35 @@ impl Router {
             all.push(partition.status().await?);
         }
         Ok(all)
+    }
+
+    /// What metrics say of all partitions; one that is closed counts as poisoned.
+    pub async fn gauges(&self) -> Gauges {
+        let mut sum = Gauges::default();
+        for (_, partition) in &self.0.ranges {
+            let Ok(status) = partition.status().await else {
+                sum.partitions_poisoned += 1;
+                continue;
+            };
+            let poisoned = usize::from(status.poisoned.is_some());
+            sum.partitions_poisoned += poisoned;
+            sum.partitions_open += 1 - poisoned;
+            sum.position += status.durable;
+            sum.checkpoint_position += status.checkpointed;
+            sum.checkpoint_lag_bytes += status.view_bytes;
+            sum.queued += status.queued - status.backing_off.min(status.queued);
+            sum.backing_off += status.backing_off;
+            sum.scheduled += status.scheduled - status.timers;
+            sum.timers += status.timers;
+            sum.dead += status.dead;
+            sum.running += status.running;
+            sum.executor_busy += status.threads.busy;
+            sum.executor_idle += status.threads.idle;
+            sum.executor_queue += status.threads.waiting;
+            let deepest = partition.deepest().await.unwrap_or_default();
+            sum.mailbox_depth_max = sum.mailbox_depth_max.max(deepest);
+        }
+        sum
     }
 
     fn owner(&self, ring: u64) -> &Partition {

@@ -19,12 +19,13 @@ use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
 use folder::DataFolder;
 
 /// What a host is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The data folder; created when missing.
     pub data: PathBuf,
@@ -37,6 +38,8 @@ pub struct ServerConfig {
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
+    /// Where spans of traces go.
+    pub otlp: Option<otlp::Config>,
 }
 
 /// A running host.
@@ -50,6 +53,7 @@ pub struct Server {
     closing: watch::Sender<bool>,
     listeners: [JoinHandle<()>; 2],
     folder: DataFolder,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -71,6 +75,7 @@ impl Server {
         let admin_port = Port::take("admin", config.admin)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let backups = Backups::of(&config.data);
+        let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
         let opening = {
             let clock = Arc::clone(&clock);
             tokio::task::spawn_blocking(move || open(&config, &clock))
@@ -95,7 +100,16 @@ impl Server {
             serve_ingress(ingress_socket, told(), Arc::new(ingress)),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
-        Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })
+        Ok(Self {
+            ingress_addr,
+            admin_addr,
+            router,
+            registry,
+            closing,
+            listeners,
+            folder,
+            exporter,
+        })
     }
 
     /// The router, for what runs in this process.
@@ -121,6 +135,9 @@ impl Server {
             listener.await.context("a listener panicked")?;
         }
         let closed = close(self.router).await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         drop(self.registry);
         drop(self.folder);
         closed
@@ -210,7 +227,7 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, compiler: None }
+        ServerConfig { data, listen, admin, workers: 1, compiler: None, otlp: None }
     }
 
     async fn refusal(config: ServerConfig) -> String {

@@ -17,5 +17,6 @@ mod replies;
 mod sagas;
 mod serial;
 mod snapshots;
+mod telemetry;
 mod timers;
 mod versions;

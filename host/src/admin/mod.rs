@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, guard};
 use crate::limits;
+use crate::metrics::{self, Gauges};
 use crate::registry::Registry;
 use crate::router::Router;
 use routes::{Found, Id};
@@ -77,6 +78,7 @@ impl Admin {
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
             Id::Status => self.status().await,
+            Id::Metrics => Ok(self.metrics().await),
             Id::OpenApi => self.openapi(),
             Id::Apps => self.apps(),
             Id::App => self.app(first),
@@ -94,6 +96,12 @@ impl Admin {
         }
     }
 
+    /// `GET /metrics`.
+    async fn metrics(&self) -> Reply {
+        metrics::set(&Gauges { apps: self.registry.apps().len(), ..self.router.gauges().await });
+        edge::reply(StatusCode::OK, PROMETHEUS, metrics::page().into())
+    }
+
     async fn status(&self) -> Result<Reply, Problem> {
         let uptime = self.clock.monotonic().saturating_sub(self.started);
         let body = json!({
@@ -104,6 +112,8 @@ impl Admin {
         edge::json(StatusCode::OK, &body)
     }
 }
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// The last row's mark when a page is full: there may be more after it.
 fn next<T, M>(rows: &[T], limit: usize, mark: impl FnOnce(&T) -> M) -> Option<M> {

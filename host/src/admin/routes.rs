@@ -28,6 +28,7 @@ pub(super) struct Route {
 pub(super) enum Id {
     Health,
     Status,
+    Metrics,
     OpenApi,
     Apps,
     App,
@@ -61,6 +62,14 @@ const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
     route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
+    route(
+        Id::Metrics,
+        Method::GET,
+        "/metrics",
+        Role::Read,
+        "Metrics as Prometheus reads them",
+        &[],
+    ),
     route(
         Id::OpenApi,
         Method::GET,

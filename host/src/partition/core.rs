@@ -23,6 +23,7 @@ use crate::config::RetryPolicy;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::{JournalError, Mark, Receipt};
 use crate::limits;
+use crate::metrics;
 use crate::record::delta::{Batch, Delta, EntityWrites, Op};
 use crate::record::message::{Message, Origin};
 use crate::state::Snapshot;
@@ -342,6 +343,7 @@ impl Core {
             return;
         }
         tracing::error!(%why, "partition poisoned");
+        metrics::partition_poisoned();
         let refusal = Refusal::Unavailable(why.clone());
         self.poisoned = Some(why);
         self.commit.refuse(&refusal);
@@ -463,13 +465,16 @@ impl Core {
             checkpointed: self.checkpointed.0,
             view_bytes: self.view.bytes(),
             queued: self.ledger.queued.len(),
+            backing_off: self.mailboxes.backing_off(),
             scheduled: self.ledger.scheduled.len(),
+            timers: self.ledger.timers(),
             dead: self.ledger.dead.len(),
             running: self.running(),
             transactions: self.commit.transactions,
             appends: self.commit.appends,
             checkpoints: self.checkpoints,
             poisoned: self.poisoned.clone(),
+            ..PartitionStatus::default()
         }
     }
 

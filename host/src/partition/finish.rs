@@ -17,6 +17,7 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
 use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
@@ -122,7 +123,7 @@ impl Core {
         if effects {
             self.seal(&entry, draft, version, &mut delta);
         }
-        delta.ops.extend(self.reply_op(&entry.message, end));
+        delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         let answer = Answer {
@@ -147,7 +148,7 @@ impl Core {
         if entry.call.is_none() {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
-        delta.ops.extend(self.reply_op(&entry.message, End::Rejected(&failure)));
+        delta.ops.extend(self.turn_reply_op(&entry, End::Rejected(&failure)));
         let why = Rejection {
             code: failure.code.clone(),
             message: failure.message.clone(),
@@ -180,6 +181,7 @@ impl Core {
         if attempts >= retry.attempts_max {
             return self.park(&Entry { attempts: entry.attempts, ..entry }, failure.to_string());
         }
+        metrics::app(entry.message.target.app()).retried();
         let not_before_ms = self.clock.now_ms() + retry.pause_ms(attempts, self.clock.chance());
         let seq = entry.seq;
         let ops = vec![Op::BackOff { seq, attempts, not_before_ms }];
@@ -192,9 +194,10 @@ impl Core {
     fn park(&mut self, entry: &Entry, reason: String) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
         tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
-        let reply = then.and_then(|end| self.reply_op(&entry.message, end));
+        let reply = then.and_then(|end| self.turn_reply_op(entry, end));
         let mut ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
         ops.extend(reply);
         let position = self.apply(Delta { writes: None, ops });

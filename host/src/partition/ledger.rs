@@ -63,6 +63,8 @@ pub(crate) struct Ledger {
     /// The last number given to a message.
     last_seq: u64,
     bytes: usize,
+    /// Named timers in the schedule.
+    timers: usize,
 }
 
 impl Ledger {
@@ -197,6 +199,11 @@ impl Ledger {
         self.queued.len() + self.scheduled.len() + self.dead.len()
     }
 
+    /// Named timers that are not due.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers
+    }
+
     /// Bytes of all messages.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -232,6 +239,7 @@ impl Ledger {
         self.last_seq = self.last_seq.max(seq);
         self.bytes += message.bytes();
         self.places.insert(message.id, Place::Scheduled(due_ms, seq));
+        self.timers += usize::from(message.timer().is_some());
         if let Some(name) = message.timer() {
             let timer = PendingTimer { due_ms, message: message.clone() };
             self.set_timer(&message.target, name, timer);
@@ -253,6 +261,7 @@ impl Ledger {
                 pending.delayed.remove(&message.id);
             });
         }
+        self.timers -= usize::from(message.timer().is_some());
         if message.callback().is_some() {
             self.change_pending(&message.target, |pending| {
                 pending.callbacks.remove(&message.id);

@@ -22,6 +22,7 @@ mod recover;
 mod reply;
 pub mod request;
 mod rows;
+mod spans;
 #[doc(hidden)]
 pub mod stages;
 mod transaction;
@@ -88,6 +89,7 @@ enum Request {
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
     Status(oneshot::Sender<PartitionStatus>),
+    Deepest(oneshot::Sender<usize>),
 }
 
 /// Asks a partition. Cheap to clone.
@@ -270,7 +272,18 @@ impl Partition {
     pub async fn status(&self) -> Result<PartitionStatus, Refusal> {
         let (to, status) = oneshot::channel();
         self.push(Request::Status(to))?;
-        status.await.map_err(|_| closed())
+        let status = status.await.map_err(|_| closed())?;
+        Ok(PartitionStatus { threads: self.driver.threads(), ..status })
+    }
+
+    /// The most commands that wait at one entity. Looks at many mailboxes, so it is not for every status.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is closed.
+    pub async fn deepest(&self) -> Result<usize, Refusal> {
+        let (to, deepest) = oneshot::channel();
+        self.push(Request::Deepest(to))?;
+        deepest.await.map_err(|_| closed())
     }
 
     /// Takes no more work; what was accepted is finished or stays queued. Join the thread afterwards.
@@ -339,6 +352,9 @@ impl Request {
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Cut(to) => core.cut(to),
             Self::Status(to) => drop(to.send(core.status())),
+            Self::Deepest(to) => {
+                let _ = to.send(core.mailboxes.deepest(limits::METRIC_MAILBOXES_MAX));
+            }
         }
     }
 }
