@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
+use crate::edge::Tries;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
@@ -88,9 +89,11 @@ impl Server {
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
         let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let ingress = Arc::new(ingress);
+        let tried: (SocketAddr, Arc<dyn Tries>) = (ingress_addr, ingress.clone());
+        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), tried);
         let listeners = [
-            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
+            serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
         Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })

@@ -5,9 +5,11 @@
 mod apps;
 mod dead;
 mod entities;
+mod history;
 mod openapi;
 mod routes;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::edge::listener::Closing;
-use crate::edge::{self, Problem, Reply, Source, guard};
+use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
 use crate::registry::Registry;
 use crate::router::Router;
@@ -34,6 +36,8 @@ pub struct Admin {
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
     started: Duration,
+    /// Where ingress listens, and itself.
+    ingress: (SocketAddr, Arc<dyn Tries>),
 }
 
 impl Admin {
@@ -44,9 +48,11 @@ impl Admin {
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         closing: Closing,
+        ingress: (SocketAddr, Arc<dyn Tries>),
     ) -> Self {
         let started = clock.monotonic();
-        Self { router, registry, clock, closing, deploys: Arc::new(Semaphore::new(1)), started }
+        let deploys = Arc::new(Semaphore::new(1));
+        Self { router, registry, clock, closing, deploys, started, ingress }
     }
 
     /// Answers one request.
@@ -65,7 +71,7 @@ impl Admin {
     async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
         guard::loopback_host(parts)?;
         guard::same_origin(parts)?;
-        let Found { route, parts: [first, second, third] } =
+        let Found { route, parts: [first, second, third, _] } =
             routes::find(&parts.method, parts.uri.path())?;
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
@@ -77,6 +83,13 @@ impl Admin {
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,
+            Id::History => self.history(parts, first, second, third).await,
+            Id::Turns => self.turns(parts).await,
+            Id::Journey => self.journey(first).await,
+            Id::Try => {
+                let rest = parts.uri.path().strip_prefix("/admin/v1/try/").unwrap_or_default();
+                Ok(self.ingress.1.attempt(parts, body, rest).await)
+            }
             Id::DeadLetters => self.dead_letters(parts).await,
             Id::DeadLetter => self.dead_letter(first).await,
             Id::DeadDrop => self.dead_drop(first).await,
@@ -88,6 +101,7 @@ impl Admin {
         let uptime = self.clock.monotonic().saturating_sub(self.started);
         let body = json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "ingress": self.ingress.0.to_string(),
             "uptime_ms": uptime.as_millis() as u64,
             "partitions": self.router.status().await?,
         });

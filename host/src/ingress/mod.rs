@@ -12,6 +12,7 @@ mod due;
 mod input;
 mod messages;
 mod openapi;
+mod trial;
 
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
 use super::executor::{Direct, Executed, Job};
+use super::history::History;
 use super::ledger::{Ledger, Pending};
 use super::mailbox::{Mailboxes, Waiting};
 use super::recent::Recent;
@@ -84,6 +85,8 @@ pub(crate) struct Entry {
     pub(crate) message: Arc<Message>,
     /// Failed attempts.
     pub(crate) attempts: u32,
+    /// When its turn began, by the monotonic clock.
+    pub(crate) began: Duration,
     /// Set for a call: whoever waits for it. A message of the mailbox table has none.
     pub(crate) call: Option<Box<Caller>>,
 }
@@ -146,6 +149,7 @@ pub(crate) struct Core {
     pub(crate) mailboxes: Mailboxes<Entry>,
     pub(crate) commit: Commit,
     pub(crate) recent: Recent,
+    pub(crate) history: History,
     pub(crate) keyed: HashMap<Vec<u8>, InFlight>,
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
@@ -186,6 +190,7 @@ impl Core {
         let checkpointed = view.base().mark().position;
         let mut core = Self {
             next_checkpoint: clock.monotonic(),
+            history: History::new(clock.now_ms()),
             clock,
             apps,
             bounds: Bounds::default(),
@@ -404,7 +409,8 @@ impl Core {
         }
     }
 
-    fn begin(&mut self, entry: Entry) {
+    fn begin(&mut self, mut entry: Entry) {
+        entry.began = self.clock.monotonic();
         if entry.call.is_none() {
             self.running_seqs.insert(entry.seq);
         }
@@ -463,7 +469,7 @@ impl Core {
     fn arrived(&self, seq: u64) -> Entry {
         let queued = &self.ledger.queued[&seq];
         let (message, attempts) = (queued.message.clone(), queued.attempts);
-        Entry { seq, message, attempts, call: None }
+        Entry { seq, message, attempts, began: Duration::ZERO, call: None }
     }
 
     /// After recovery: every queued message goes to its mailbox, in arrival order.

@@ -11,7 +11,9 @@ mod core;
 mod driver;
 mod executor;
 mod finish;
+pub(crate) mod history;
 mod inspect;
+pub(crate) mod journey;
 mod ledger;
 mod mailbox;
 pub mod mend;
@@ -39,7 +41,9 @@ use tokio::sync::oneshot;
 use self::callback::Use;
 use self::core::{Apps, Core, Settings};
 use self::driver::Driver;
+use self::history::Past;
 use self::inspect::{Listing, Portrait};
+use self::journey::Live;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
@@ -84,6 +88,8 @@ enum Request {
     DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
     SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
+    Past(oneshot::Sender<Answered<Past>>),
+    Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
 }
 
@@ -251,6 +257,16 @@ impl Partition {
         self.ask(|to| Request::UseCallback(using, to)).await
     }
 
+    /// The turns that it remembers, to be looked through.
+    pub(crate) async fn past(&self) -> Answered<Past> {
+        self.ask(Request::Past).await
+    }
+
+    /// What is known of these messages, as far as they have not ended.
+    pub(crate) async fn live(&self, ids: Vec<MessageId>) -> Answered<Vec<Live>> {
+        self.ask(|to| Request::Live(ids, to)).await
+    }
+
     /// Gauges.
     ///
     /// # Errors
@@ -325,6 +341,8 @@ impl Request {
             Self::DeadLetter(id, to) => core.dead_letter(id, to),
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
+            Self::Past(to) => core.past(to),
+            Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),
         }
     }
