@@ -236,6 +236,22 @@ pub const OUTCOME_RETENTION: Duration = Duration::from_secs(24 * 3600);
 pub const RECENT_OUTCOMES_MAX: usize = 20_000;
 /// Buckets that they are found by.
 pub const RECENT_OUTCOMES_BUCKETS: usize = 512;
+/// Turns that a partition remembers for people who ask what happened.
+pub const HISTORY_TURNS_MAX: usize = 16_384;
+/// Bytes of them.
+pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Turns that are remembered and forgotten together.
+pub const HISTORY_CHUNK_TURNS: usize = 256;
+/// Bytes after which such a group takes no further one.
+pub const HISTORY_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a remembered reason.
+pub const HISTORY_REASON_BYTES_MAX: usize = 300;
+/// Handlers' names that turns share.
+pub const HISTORY_NAMES_MAX: usize = 1_024;
+/// Messages of a journey.
+pub const JOURNEY_MESSAGES_MAX: usize = 250;
+/// Causes that a journey goes up to.
+pub const JOURNEY_CAUSES_MAX: usize = 50;
 
 /// Longest `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -351,6 +367,8 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
+    assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };
 

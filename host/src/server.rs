@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
+use crate::edge::Tries;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
@@ -95,9 +96,12 @@ impl Server {
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
         let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups);
+        let ingress = Arc::new(ingress);
+        let tried: (SocketAddr, Arc<dyn Tries>) = (ingress_addr, ingress.clone());
+        let admin =
+            Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups, tried);
         let listeners = [
-            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
+            serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
         Ok(Self {

@@ -164,7 +164,7 @@ impl Host {
     pub(crate) fn with_faults() -> (Self, Faults) {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let faults = Faults::new(&folder.path().join("faults"));
-        (Self { folder, child: None, client: Client::new() }, faults)
+        (Self { folder, child: None, client: Client::new(), args: vec![] }, faults)
     }
 
     /// Starts it, or again; it may end before it is ready.

@@ -15,6 +15,7 @@ mod input;
 mod messages;
 mod openapi;
 mod seen;
+mod trial;
 
 use std::sync::Arc;
 

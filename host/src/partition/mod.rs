@@ -12,7 +12,9 @@ mod cut;
 mod driver;
 mod executor;
 mod finish;
+pub(crate) mod history;
 mod inspect;
+pub(crate) mod journey;
 mod ledger;
 mod mailbox;
 pub mod mend;
@@ -27,6 +29,7 @@ mod spans;
 pub mod stages;
 mod transaction;
 mod view;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +44,9 @@ use tokio::sync::oneshot;
 use self::callback::Use;
 use self::core::{Apps, Core, Settings};
 use self::driver::Driver;
+use self::history::Past;
 use self::inspect::{Listing, Portrait};
+use self::journey::Live;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
@@ -88,6 +93,8 @@ enum Request {
     SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
+    Past(oneshot::Sender<Answered<Past>>),
+    Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
     Deepest(oneshot::Sender<usize>),
 }
@@ -265,6 +272,16 @@ impl Partition {
         self.ask(Request::Cut).await
     }
 
+    /// The turns that it remembers, to be looked through.
+    pub(crate) async fn past(&self) -> Answered<Past> {
+        self.ask(Request::Past).await
+    }
+
+    /// What is known of these messages, as far as they have not ended.
+    pub(crate) async fn live(&self, ids: Vec<MessageId>) -> Answered<Vec<Live>> {
+        self.ask(|to| Request::Live(ids, to)).await
+    }
+
     /// Gauges.
     ///
     /// # Errors
@@ -351,6 +368,8 @@ impl Request {
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Cut(to) => core.cut(to),
+            Self::Past(to) => core.past(to),
+            Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),
             Self::Deepest(to) => {
                 let _ = to.send(core.mailboxes.deepest(limits::METRIC_MAILBOXES_MAX));
