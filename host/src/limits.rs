@@ -209,6 +209,10 @@ pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
 pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Rows that a snapshot's copy writes in one transaction.
 pub const COPY_ROWS: usize = 50_000;
+/// An app's weight among others.
+pub const APP_WEIGHT_MAX: u32 = 100;
+/// Entities whose rates are kept before those that are past are looked for.
+pub const QUOTA_ENTITIES: usize = 4_096;
 /// Bytes of a snapshot's name.
 pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.

@@ -16,6 +16,7 @@ use super::headers::KEYSTEAD_ID;
 use crate::ids::{BadId, MessageId};
 use crate::limits;
 use crate::partition::request::{DeadLetterInfo, Refusal};
+use crate::registry::OverQuota;
 
 /// Who says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -246,6 +247,14 @@ impl From<Refusal> for Problem {
             Refusal::TimedOut(_) => problem.retryable(),
             Refusal::IdempotencyMismatch => problem,
         }
+    }
+}
+
+impl From<OverQuota> for Problem {
+    fn from(over: OverQuota) -> Self {
+        let seconds = over.retry_after.as_secs() + u64::from(over.retry_after.subsec_nanos() > 0);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "over_quota", over.to_string())
+            .retry_after_s(seconds.max(1))
     }
 }
 

@@ -29,10 +29,11 @@ use crate::edge::headers::{self, IDEMPOTENCY_REPLAYED};
 use crate::edge::listener::Closing;
 use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard};
+use crate::ids::EntityRef;
 use crate::limits;
 use crate::metrics::{self, AppMetrics};
 use crate::partition::request::{Accepted, Invocation, Send};
-use crate::registry::{App, Contract, Handler, HandlerKind, Registry};
+use crate::registry::{App, Contract, Handler, HandlerKind, Registry, Ticket};
 use crate::router::Router;
 use address::Address;
 use seen::Seen;
@@ -121,9 +122,10 @@ impl Ingress {
         let address = Address::decode("call", rest)?;
         let app = self.app(address.entity.app())?;
         seen.app(&app);
+        let _ticket = self.admit(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
-        let input = input::read(parts, body, handler).await?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
@@ -139,9 +141,10 @@ impl Ingress {
         let address = Address::decode("send", rest)?;
         let app = self.app(address.entity.app())?;
         seen.app(&app);
+        let _ticket = self.admit(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
-        let input = input::read(parts, body, handler).await?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
@@ -157,13 +160,19 @@ impl Ingress {
         let address = Address::decode("read", rest)?;
         let app = self.app(address.entity.app())?;
         seen.app(&app);
+        let _ticket = self.admit(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
-        let input = query_input(parts, body, handler).await?;
+        let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
         let invocation = seen.asks(invocation, &*self.clock);
         let answer = self.router.read(invocation).await?.into_inner();
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
+    }
+
+    /// Holds a request against its app's quotas, before anything of it is read.
+    fn admit(&self, app: &App, entity: &EntityRef) -> Result<Ticket, Problem> {
+        Ok(app.quota.admit(&app.config.quotas, entity, self.clock.monotonic())?)
     }
 
     fn app(&self, name: &str) -> Result<Arc<App>, Problem> {
@@ -204,10 +213,11 @@ async fn query_input(
     parts: &Parts,
     body: &mut Incoming,
     handler: &Handler,
+    bytes_max: usize,
 ) -> Result<input::Input, Problem> {
     if parts.method == Method::POST {
         Params::new(parts.uri.query())?.finish("a read by POST takes its arguments in the body")?;
-        return input::read(parts, body, handler).await;
+        return input::read(parts, body, handler, bytes_max).await;
     }
     if !hyper::body::Body::is_end_stream(body) {
         let detail =

@@ -28,6 +28,7 @@ mod spans;
 #[doc(hidden)]
 pub mod stages;
 mod transaction;
+mod turns;
 mod view;
 mod work;
 
@@ -347,6 +348,7 @@ impl Apps for Registry {
             retry: app.config.retry,
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
+            weight: app.config.quotas.weight,
         })
     }
 }
