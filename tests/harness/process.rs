@@ -24,6 +24,8 @@ pub(crate) struct Host {
     folder: TempDir,
     child: Option<Child>,
     client: Client,
+    /// What `keystead serve` is told beyond where to listen.
+    args: Vec<String>,
 }
 
 /// Gauges over all partitions.
@@ -39,7 +41,16 @@ impl Host {
     /// A new host over an empty data folder.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
+        host.spawn().await;
+        host
+    }
+
+    /// A new host that is started with `args` too, now and after each crash.
+    pub(crate) async fn start_with(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut host = Self { folder, child: None, client: Client::new(), args };
         host.spawn().await;
         host
     }
@@ -94,7 +105,7 @@ impl Host {
     /// A new host whose every change of its disk is noted in the file that this returns too.
     pub(crate) async fn start_recorded() -> (Self, PathBuf) {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         let trace = host.folder.path().join("disk-trace");
         host.spawn_recorded().await;
         (host, trace)
@@ -112,7 +123,7 @@ impl Host {
     /// A new host over what `write` puts into the folder that it is given.
     pub(crate) async fn start_over(write: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         write(&host.data());
         host.spawn().await;
         host
@@ -121,7 +132,7 @@ impl Host {
     /// The same, for a folder over which a host may not start: what it wrote then, last.
     pub(crate) async fn try_start_over(write: impl FnOnce(&Path)) -> Result<Self, String> {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         write(&host.data());
         match host.try_run(Command::new(host_binary())).await {
             Ok(()) => Ok(host),
@@ -153,7 +164,7 @@ impl Host {
     pub(crate) fn with_faults() -> (Self, Faults) {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let faults = Faults::new(&folder.path().join("faults"));
-        (Self { folder, child: None, client: Client::new() }, faults)
+        (Self { folder, child: None, client: Client::new(), args: vec![] }, faults)
     }
 
     /// Starts it, or again; it may end before it is ready.
@@ -211,6 +222,7 @@ impl Host {
         let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(self.data())
+            .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.expect("the log file"))

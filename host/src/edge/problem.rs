@@ -41,7 +41,7 @@ struct Fields {
     source: Source,
     retryable: bool,
     retry_after_s: Option<u64>,
-    allow: Option<&'static str>,
+    allow: Option<Cow<'static, str>>,
     id: Option<MessageId>,
     details: Option<Value>,
     dead_letter: Option<DeadLetterInfo>,
@@ -100,7 +100,8 @@ impl Problem {
 
     /// 405: the path exists, the method does not.
     #[must_use]
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: impl Into<Cow<'static, str>>) -> Self {
+        let allow = allow.into();
         let mut problem = Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -169,6 +170,15 @@ impl Problem {
         &self.0.code
     }
 
+    /// Its code when the host itself says no: one of a closed set, which a handler's are not.
+    #[must_use]
+    pub fn own_code(&self) -> Option<&'static str> {
+        match self.0.code {
+            Cow::Borrowed(code) if self.0.source != Source::Handler => Some(code),
+            _ => None,
+        }
+    }
+
     /// Its sentence for people.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -204,7 +214,7 @@ impl Problem {
             }
         };
         text(RETRY_AFTER, fields.retry_after_s.map(|seconds| seconds.to_string()));
-        text(ALLOW, fields.allow.map(str::to_owned));
+        text(ALLOW, fields.allow.as_deref().map(str::to_owned));
         text(KEYSTEAD_ID, document.id);
         reply
     }

@@ -1,0 +1,300 @@
+//! Every route of the admin API, one row each: what finds it, what it takes, and which role it asks for. The dispatch,
+//! the API's own OpenAPI document and the tests of access read this table, so none of them can miss a route.
+
+use http::Method;
+
+use crate::access::Role;
+use crate::edge::Problem;
+
+/// One route.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// Which.
+    pub(super) id: Id,
+    /// Its method.
+    pub(super) method: Method,
+    /// Its path; a segment in braces is a part that the caller chooses.
+    pub(super) path: &'static str,
+    /// What it asks of who calls it.
+    pub(super) role: Role,
+    /// What it does, in a few words.
+    pub(super) about: &'static str,
+    /// Its query parameters, each with what it means.
+    pub(super) query: &'static [(&'static str, &'static str)],
+}
+
+/// The routes by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Id {
+    Health,
+    Status,
+    Metrics,
+    OpenApi,
+    Apps,
+    App,
+    Deploy,
+    Logs,
+    Entities,
+    Entity,
+    History,
+    Turns,
+    Journey,
+    Try,
+    DeadLetters,
+    DeadLetter,
+    DeadDrop,
+    DeadRetry,
+    Snapshots,
+    Snapshot,
+    SnapshotRemove,
+}
+
+/// A route and the parts of its path, not decoded yet, in order.
+#[derive(Debug)]
+pub(super) struct Found<'a> {
+    pub(super) route: &'static Route,
+    pub(super) parts: [&'a str; PARTS_MAX],
+}
+
+/// The most segments in braces that a path has.
+const PARTS_MAX: usize = 4;
+
+const AFTER: (&str, &str) = ("after", "the `next` of the page before");
+const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
+
+/// All of them.
+pub(super) static ROUTES: &[Route] = &[
+    route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
+    route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
+    route(
+        Id::Metrics,
+        Method::GET,
+        "/metrics",
+        Role::Read,
+        "Metrics as Prometheus reads them",
+        &[],
+    ),
+    route(
+        Id::OpenApi,
+        Method::GET,
+        "/admin/v1/openapi",
+        Role::Read,
+        "This API, as OpenAPI 3.1",
+        &[],
+    ),
+    route(Id::Apps, Method::GET, "/admin/v1/apps", Role::Read, "All apps", &[]),
+    route(Id::App, Method::GET, "/admin/v1/apps/{app}", Role::Read, "An app and its contract", &[]),
+    route(
+        Id::Deploy,
+        Method::PUT,
+        "/admin/v1/apps/{app}",
+        Role::Admin,
+        "Makes the component in the body the app's live version",
+        &[
+            ("breaking", "true: also when callers or stored state may break"),
+            ("config", "the app's configuration, as JSON"),
+        ],
+    ),
+    route(
+        Id::Logs,
+        Method::GET,
+        "/admin/v1/apps/{app}/logs",
+        Role::Read,
+        "What an app's guests log",
+        &[("after", "the last line's number"), LIMIT, ("wait", "how long to wait for a line")],
+    ),
+    route(
+        Id::Entities,
+        Method::GET,
+        "/admin/v1/entities/{app}/{type}",
+        Role::Read,
+        "Entities in order of their keys",
+        &[("prefix", "what their keys begin with"), AFTER, LIMIT],
+    ),
+    route(
+        Id::Entity,
+        Method::GET,
+        "/admin/v1/entities/{app}/{type}/{key}",
+        Role::Read,
+        "One entity with its state",
+        &[],
+    ),
+    route(
+        Id::History,
+        Method::GET,
+        "/admin/v1/entities/{app}/{type}/{key}/history",
+        Role::Read,
+        "What an entity did lately, the newest first",
+        &[AFTER, LIMIT],
+    ),
+    route(
+        Id::Turns,
+        Method::GET,
+        "/admin/v1/turns",
+        Role::Read,
+        "What all entities did lately, the newest first",
+        &[("app", "of this app only"), AFTER, LIMIT],
+    ),
+    route(
+        Id::Journey,
+        Method::GET,
+        "/admin/v1/messages/{id}/journey",
+        Role::Read,
+        "What caused a message and what came of it",
+        &[],
+    ),
+    route(
+        Id::Try,
+        Method::POST,
+        "/admin/v1/try/{app}/{type}/{key}/{handler}",
+        Role::Operate,
+        "Calls a command or reads a query as ingress would, which answers",
+        &[
+            ("how", "call, send or read; without it, read for a query and call for a command"),
+            ("delay", "for a send: how long it waits"),
+            ("at", "for a send: when it is due"),
+        ],
+    ),
+    route(
+        Id::DeadLetters,
+        Method::GET,
+        "/admin/v1/dead",
+        Role::Read,
+        "Dead letters in order of their ids",
+        &[("app", "of this app only"), AFTER, LIMIT],
+    ),
+    route(Id::DeadLetter, Method::GET, "/admin/v1/dead/{id}", Role::Read, "One dead letter", &[]),
+    route(Id::DeadDrop, Method::DELETE, "/admin/v1/dead/{id}", Role::Operate, "Forgets it", &[]),
+    route(
+        Id::DeadRetry,
+        Method::POST,
+        "/admin/v1/dead/{id}/retry",
+        Role::Operate,
+        "Sends it again, with its attempts at zero",
+        &[],
+    ),
+    route(Id::Snapshots, Method::GET, "/admin/v1/snapshots", Role::Read, "All snapshots", &[]),
+    route(
+        Id::Snapshot,
+        Method::POST,
+        "/admin/v1/snapshots",
+        Role::Admin,
+        "Copies what the host holds at one moment, while it goes on",
+        &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotRemove,
+        Method::DELETE,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "Removes a snapshot",
+        &[],
+    ),
+];
+
+/// The route of a method and a path.
+///
+/// # Errors
+/// 404 for an unknown path, 405 with what is allowed for an unknown method.
+pub(super) fn find<'a>(method: &Method, path: &'a str) -> Result<Found<'a>, Problem> {
+    let mut allow: Vec<&str> = Vec::new();
+    for route in ROUTES {
+        let Some(parts) = parts(route.path, path) else { continue };
+        if route.method == *method {
+            return Ok(Found { route, parts });
+        }
+        allow.push(route.method.as_str());
+    }
+    if allow.is_empty() {
+        return Err(Problem::not_found("unknown_route", format!("{path} is no admin route")));
+    }
+    allow.sort_unstable();
+    Err(Problem::method_not_allowed(allow.join(", ")))
+}
+
+const fn route(
+    id: Id,
+    method: Method,
+    path: &'static str,
+    role: Role,
+    about: &'static str,
+    query: &'static [(&'static str, &'static str)],
+) -> Route {
+    Route { id, method, path, role, about, query }
+}
+
+/// What stands where the template has braces; `None` when the path is of another route.
+fn parts<'a>(template: &str, path: &'a str) -> Option<[&'a str; PARTS_MAX]> {
+    let mut parts = [""; PARTS_MAX];
+    let mut found = parts.iter_mut();
+    let mut given = path.split('/');
+    for wanted in template.split('/') {
+        let segment = given.next()?;
+        if wanted.starts_with('{') {
+            *found.next()? = segment;
+        } else if wanted != segment {
+            return None;
+        }
+    }
+    given.next().is_none().then_some(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_routes() {
+        for (method, path, id, parts) in [
+            (Method::GET, "/admin/v1/health", Id::Health, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", "", ""]),
+            (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank/logs", Id::Logs, ["bank", "", "", ""]),
+            (
+                Method::GET,
+                "/admin/v1/entities/bank/account",
+                Id::Entities,
+                ["bank", "account", "", ""],
+            ),
+            (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb", ""]),
+            (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", "", ""]),
+            (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", "", ""]),
+        ] {
+            let found = find(&method, path).expect(path);
+            assert_eq!((found.route.id, found.parts), (id, parts), "{path}");
+        }
+        for path in [
+            "/",
+            "/admin/v1",
+            "/admin/v1/",
+            "/admin/v2/health",
+            "/v1/health",
+            "/admin/v1/health/",
+            "/admin/v1/apps/bank/log",
+            "/admin/v1/apps/bank/logs/x",
+            "/admin/v1/entities/bank",
+            "/admin/v1/entities/a/b/c/d",
+            "/admin/v1/try/a/b/c",
+            "/admin/v1/entities/a/b/c/d/e",
+            "/admin/v1/dead/msg_1/retry/now",
+        ] {
+            assert_eq!(find(&Method::GET, path).expect_err(path).code(), "unknown_route");
+        }
+        let problem = find(&Method::POST, "/admin/v1/dead/msg_1").expect_err("a method");
+        assert_eq!(problem.status(), http::StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[test]
+    fn no_two_rows_are_the_same_route() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[at + 1..] {
+                assert_ne!(route.id, other.id);
+                assert!(route.method != other.method || route.path != other.path, "{}", route.path);
+            }
+            assert!(
+                route.path.split('/').filter(|part| part.starts_with('{')).count() <= PARTS_MAX
+            );
+        }
+    }
+}
