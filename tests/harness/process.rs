@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::client::{Addresses, Answer, Client};
+use super::client::{Addresses, Answer, Client, Request};
 use super::faults::Faults;
 use super::guests::host_binary;
 use super::{Guest, PATIENCE, eventually};
@@ -267,12 +267,17 @@ impl Host {
 
     /// Deploys with an app's configuration.
     pub(crate) async fn deploy_with(&self, guest: Guest, app: &str, config: Value) -> Answer {
+        self.deploying(guest, app, config).await.answer().await.expect_status(200)
+    }
+
+    /// The same, not sent yet.
+    pub(crate) async fn deploying(&self, guest: Guest, app: &str, config: Value) -> Request {
         let component = guest.component().await;
         let config = config.to_string();
         let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
         let path = format!("/admin/v1/apps/{app}?config={config}");
         let request = self.client.admin(Method::PUT, path).body(component);
-        request.header("Content-Type", "application/wasm").answer().await.expect_status(200)
+        request.header("Content-Type", "application/wasm")
     }
 
     /// Gauges over all partitions; panics when one of them is poisoned.
