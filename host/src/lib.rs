@@ -8,6 +8,7 @@ pub mod ids;
 pub mod limits;
 pub mod metrics;
 
+pub mod logging;
 pub mod trace;
 
 pub mod record;

@@ -48,6 +48,10 @@ pub const LOG_LINES_PER_CALL_MAX: usize = 100;
 pub const LOG_LINES_KEPT: usize = 10_000;
 /// Bytes of those lines.
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Lines of one app's guests that the host's own log takes in a second.
+pub const HOST_LOG_GUEST_LINES_MAX: u64 = 50;
+/// Bytes of a guest's line that it shows.
+pub const HOST_LOG_GUEST_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
 /// Schemas that one schema of a describe document may stand for, references followed.

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::logging;
 use client::ClientError;
 use output::Output;
 
@@ -40,7 +41,7 @@ use output::Output;
 #[command(name = "keystead", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage. KEYSTEAD_LOG sets what goes to stderr: \
-                        error, warn, info, debug or trace."
+                        error, warn, info, debug or trace; KEYSTEAD_LOG_FORMAT how it looks: text or json."
 )]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people
@@ -49,8 +50,24 @@ pub struct Cli {
     /// How much to say on stderr
     #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
     log: Option<LevelFilter>,
+    /// How it looks on stderr
+    #[arg(
+        long,
+        env = "KEYSTEAD_LOG_FORMAT",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -103,6 +120,15 @@ impl Cli {
             Verb::Serve(_) | Verb::Dev(_) => LevelFilter::INFO,
             _ => LevelFilter::WARN,
         })
+    }
+
+    /// How lines on stderr look.
+    #[must_use]
+    pub fn log_format(&self) -> logging::Format {
+        match self.log_format {
+            LogFormat::Text => logging::Format::Text,
+            LogFormat::Json => logging::Format::Json,
+        }
     }
 
     /// Runs the verb, says what went wrong, and gives the exit code.

@@ -22,6 +22,7 @@ use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
+use crate::logging;
 use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
@@ -355,6 +356,7 @@ impl Shared {
         let cause = view.cause;
         let read_only = matches!(work, Work::Query(_));
         let span = spans::of(&work, &message, attempt);
+        let _lines = logging::turn(message.clone(), attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
             let start = StartParts { attempt, span, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)
