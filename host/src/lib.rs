@@ -25,6 +25,7 @@ pub mod router;
 pub mod edge;
 
 pub mod admin;
+pub mod console;
 pub mod ingress;
 
 pub mod doctor;
