@@ -31,6 +31,7 @@ pub mod backup;
 pub mod edge;
 
 pub mod admin;
+pub mod console;
 pub mod ingress;
 
 pub mod doctor;

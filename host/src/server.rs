@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
+use crate::console;
 use crate::edge::Tries;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
@@ -188,7 +189,12 @@ fn serve_ingress(socket: TcpListener, closing: Closing, ingress: Arc<Ingress>) -
 fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> JoinHandle<()> {
     let handle = move |request| {
         let admin = Arc::clone(&admin);
-        async move { admin.handle(request).await }
+        async move {
+            match console::answer(&request) {
+                Some(reply) => reply,
+                None => admin.handle(request).await,
+            }
+        }
     };
     tokio::spawn(listener::serve(socket, Bounds::ADMIN, closing, handle))
 }
