@@ -3,6 +3,7 @@
 
 mod apps;
 mod artifact;
+mod audit;
 mod bench;
 mod build;
 mod client;
@@ -21,6 +22,7 @@ mod sample;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod token;
 mod typed;
 mod watch;
 mod wit;
@@ -69,6 +71,9 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Audit(audit::Args),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -135,6 +140,8 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Token(verb) => block_on(token::run(&verb, out)),
+            Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),

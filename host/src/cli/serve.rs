@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::Output;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Rules, Server, ServerConfig};
 
 /// Run a host
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,12 @@ pub(super) struct HostArgs {
     /// Threads that run handlers; 0 means one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
+    /// Ask for a token on every request, also while there is none
+    #[arg(long)]
+    require_tokens: bool,
+    /// Ask nobody for a token on ingress, wherever it listens: for what stands behind a gateway of yours
+    #[arg(long, conflicts_with = "require_tokens")]
+    open_ingress: bool,
 }
 
 /// The signals that end a host.
@@ -57,6 +63,7 @@ impl HostArgs {
             admin: self.admin,
             workers: self.workers,
             compiler: Some(compiler),
+            rules: Rules { require_tokens: self.require_tokens, open_ingress: self.open_ingress },
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.
