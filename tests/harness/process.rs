@@ -245,7 +245,6 @@ impl Host {
             .args(self.line())
             .arg("--data")
             .arg(self.data())
-            .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.expect("the log file"))
