@@ -88,6 +88,7 @@ async fn rounds_of(fault: Fault, rounds: u64, seed: u64) -> (Tally, u64, Duratio
         left -= here;
         sum.add(&world.tally);
         requests += world.book.pages().requests;
+        println!("{fault:?}, {left} left: {sum:?}, {requests} requests, {:?}", began.elapsed());
     }
     (sum, requests, began.elapsed())
 }
