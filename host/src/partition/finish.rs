@@ -18,6 +18,7 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::logging;
 use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
@@ -121,12 +122,13 @@ impl Core {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
         let end = if draft.replies_bytes { End::Bytes(&body) } else { End::Value(&body) };
-        if effects {
-            self.seal(&entry, draft, version, &mut delta);
-        }
+        let cancelled = match effects {
+            true => self.seal(&entry, draft, version, &mut delta),
+            false => Vec::new(),
+        };
         delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
-        self.note_turn(&entry, Ended::Done, version, &delta);
+        self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         let answer = Answer {
             id: entry.message.id,
@@ -181,9 +183,8 @@ impl Core {
         }
         let retry = self.apps.settings(entry.message.target.app()).retry;
         let attempts = entry.attempts + 1;
-        tracing::debug!(
-            message = %entry.message.id, entity = %entry.message.target, attempts, %failure, "attempt failed"
-        );
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::debug!(%failure, "attempt failed");
         if attempts >= retry.attempts_max {
             return self.park(&entry, failure.to_string(), version);
         }
@@ -201,7 +202,8 @@ impl Core {
     /// Gives up on a message and keeps it whole.
     fn park(&mut self, entry: &Entry, reason: String, version: u64) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
-        tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::warn!(%reason, "parked");
         metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
@@ -295,12 +297,20 @@ impl Core {
         draft.cancels.iter().all(waits)
     }
 
-    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was.
-    fn seal(&mut self, entry: &Entry, draft: Draft, version: u64, delta: &mut Delta) {
+    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was. Gives the messages
+    /// that are cancelled.
+    fn seal(
+        &mut self,
+        entry: &Entry,
+        draft: Draft,
+        version: u64,
+        delta: &mut Delta,
+    ) -> Vec<MessageId> {
         let entity = &entry.message.target;
         let replaced = self.replaced_timers(entity, draft.timers.keys());
-        for id in draft.cancels.into_iter().chain(replaced) {
-            delta.ops.extend(self.cancel_op(id, Some(entry.seq)));
+        let cancelled: Vec<_> = draft.cancels.into_iter().chain(replaced).collect();
+        for id in &cancelled {
+            delta.ops.extend(self.cancel_op(*id, Some(entry.seq)));
         }
         for (message, due_ms) in draft.timers.into_values().flatten() {
             let seq = self.ledger.next_seq();
@@ -318,6 +328,7 @@ impl Core {
             let rows = draft.writes.into_vec();
             delta.writes = Some(EntityWrites { entity: entity.clone(), version, rows });
         }
+        cancelled
     }
 
     /// What waits under these names, all of it: an operator may have sent a dead letter again meanwhile.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::Level;
 
 use super::callback;
 use super::ledger::Pending;
@@ -17,6 +18,7 @@ use crate::clock::Clock;
 use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
 use crate::ids::{CallbackToken, EntityRef, MessageId, check_name};
 use crate::limits;
+use crate::logging;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::registry::App;
@@ -126,7 +128,8 @@ impl Transaction {
         origin: Origin,
         then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
-        limit("message body bytes", input.len(), limits::BODY_BYTES_MAX)?;
+        let bytes_max = self.start.app.config.quotas.message_bytes_max;
+        limit("message body bytes", input.len(), bytes_max)?;
         self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;
@@ -379,11 +382,31 @@ impl EntityIo for Transaction {
         let message = &self.start.message;
         let (app, at_ms) = (&self.start.app, self.start.now_ms);
         app.logs.push(at_ms, level, &message.target, message.id, line);
+        to_host_log(app, at_ms, level, line);
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+/// Passes a guest's line on to the host's own log, within bounds.
+fn to_host_log(app: &App, at_ms: u64, level: LogLevel, line: &str) {
+    let level = match level {
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    };
+    if !logging::writes(level) {
+        return;
+    }
+    let Some(left_out) = app.logs.shows(at_ms) else { return app.metrics.line_left_out() };
+    if left_out > 0 {
+        tracing::warn!(left_out, "lines of this app were left out here; `keystead logs` has them");
+    }
+    let bytes_max = limits::HOST_LOG_GUEST_LINE_BYTES_MAX;
+    logging::guest_line(level, &line[..line.floor_char_boundary(bytes_max)]);
 }
 
 fn check_state_key(key: &[u8]) -> Result<(), Fault> {

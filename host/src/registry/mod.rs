@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 mod lineage;
 mod logbook;
 mod pace;
+mod quota;
 mod store;
 mod weight;
 
@@ -23,6 +24,7 @@ pub use contract::{Body, Contract, ContractError, Entity, Handler, HandlerKind};
 pub use lineage::{Field, State};
 pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
+pub use quota::{OverQuota, Quota, Ticket};
 
 use crate::clock::Clock;
 use crate::config::{AppConfig, BadConfig};
@@ -50,6 +52,8 @@ pub struct App {
     pub logs: Arc<LogBook>,
     /// What is measured of it; one for all versions.
     pub metrics: Arc<AppMetrics>,
+    /// What it has used of its quotas; one for all versions.
+    pub quota: Arc<Quota>,
 }
 
 /// Why a deploy was refused; nothing has changed, but for [`DeployError::Storage`].
@@ -178,9 +182,11 @@ impl Registry {
             .publish(app, component, record)
             .map_err(|error| DeployError::Storage(format!("{error:#}")))?;
         unsure.remove(app);
-        let logs = live.map(|live| Arc::clone(&live.logs)).unwrap_or_default();
+        let kept = live.map(|live| (Arc::clone(&live.logs), Arc::clone(&live.quota)));
+        let (logs, quota) = kept.unwrap_or_default();
         let (name, metrics) = (app.to_owned(), metrics::app(app));
-        let now = App { name, version, deployed_at_ms, contract, config, guest, logs, metrics };
+        let now =
+            App { name, version, deployed_at_ms, contract, config, guest, logs, metrics, quota };
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.insert(app.into(), Arc::new(now));
         Ok(Deployed { version, changed: true })
@@ -215,6 +221,7 @@ fn load(store: &Store, engine: &Engine, name: &str) -> anyhow::Result<App> {
         guest,
         logs: Arc::default(),
         metrics: metrics::app(name),
+        quota: Arc::default(),
     })
 }
 
