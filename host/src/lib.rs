@@ -26,6 +26,8 @@ pub mod partition;
 
 pub mod router;
 
+pub mod backup;
+
 pub mod edge;
 
 pub mod admin;

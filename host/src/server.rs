@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
+use crate::edge::Tries;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
@@ -73,6 +75,7 @@ impl Server {
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let backups = Backups::of(&config.data);
         let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
         let opening = {
             let clock = Arc::clone(&clock);
@@ -93,9 +96,12 @@ impl Server {
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
         let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let ingress = Arc::new(ingress);
+        let tried: (SocketAddr, Arc<dyn Tries>) = (ingress_addr, ingress.clone());
+        let admin =
+            Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups, tried);
         let listeners = [
-            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
+            serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
         Ok(Self {

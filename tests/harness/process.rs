@@ -12,7 +12,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::client::{Addresses, Answer, Client};
-use super::{Guest, PATIENCE, eventually, keystead};
+use super::faults::Faults;
+use super::guests::host_binary;
+use super::{Guest, PATIENCE, eventually};
 
 /// How much of the host's own log a failed test shows.
 const LOG_LINES_SHOWN: usize = 40;
@@ -89,14 +91,14 @@ impl Host {
 
     /// Starts it again over the same data folder, on new ports.
     pub(crate) async fn spawn(&mut self) {
-        self.run(Command::new(keystead())).await;
+        self.run(Command::new(host_binary())).await;
     }
 
     /// The same on a disk where no file may grow beyond `blocks` of 512 bytes: writing more is an I/O error.
     pub(crate) async fn spawn_on_small_disk(&mut self, blocks: u64) {
         let mut shell = Command::new("sh");
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        shell.args(["-c", &script]).arg(keystead());
+        shell.args(["-c", &script]).arg(host_binary());
         self.run(shell).await;
     }
 
@@ -112,7 +114,7 @@ impl Host {
     /// Up again, and its changes go on in the same file.
     pub(crate) async fn spawn_recorded(&mut self) {
         let library = self.preloaded("recorded_disk").await;
-        let mut command = Command::new(keystead());
+        let mut command = Command::new(host_binary());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_DISK_ROOT", self.data());
         command.env("KEYSTEAD_TEST_DISK_TRACE", self.folder.path().join("disk-trace"));
         self.run(command).await;
@@ -132,7 +134,7 @@ impl Host {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         write(&host.data());
-        match host.try_run(Command::new(keystead())).await {
+        match host.try_run(Command::new(host_binary())).await {
             Ok(()) => Ok(host),
             Err(problem) => Err(format!("{problem}\n{}", host.log())),
         }
@@ -152,15 +154,53 @@ impl Host {
     pub(crate) async fn spawn_with_failing_syncs(&mut self) -> PathBuf {
         let library = self.preloaded("failing_syncs").await;
         let flag = self.folder.path().join("syncs-fail");
-        let mut command = Command::new(keystead());
+        let mut command = Command::new(host_binary());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_SYNCS_FAIL", &flag);
         self.run(command).await;
         flag
     }
 
+    /// A new host, not started yet, whose disk will do what the page of faults says.
+    pub(crate) fn with_faults() -> (Self, Faults) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let faults = Faults::new(&folder.path().join("faults"));
+        (Self { folder, child: None, client: Client::new(), args: vec![] }, faults)
+    }
+
+    /// Starts it, or again; it may end before it is ready.
+    pub(crate) async fn try_spawn_with(&mut self, faults: &Faults) -> Result<(), String> {
+        let library = self.preloaded("faulty_disk").await;
+        let mut command = Command::new(host_binary());
+        command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_FAULTS", faults.path());
+        command.env("KEYSTEAD_TEST_DISK_ROOT", self.data());
+        self.try_run(command).await
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.child.as_ref()?.id().map(u32::cast_signed)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.pid().and_then(rustix::process::Pid::from_raw).expect("the host runs");
+        rustix::process::kill_process(pid, signal).expect("signalled");
+    }
+
+    /// How it ended, if it does within this time.
+    pub(crate) async fn ended(&mut self, within: std::time::Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the host was started");
+        let status = tokio::time::timeout(within, child.wait()).await.ok()?;
+        self.child = None;
+        Some(status.expect("its end"))
+    }
+
     /// Compiles `tests/harness/NAME.c` into a library that a host can be started with.
     async fn preloaded(&self, name: &str) -> PathBuf {
         let library = self.folder.path().join(name).with_extension("so");
+        if library.exists() {
+            return library;
+        }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/harness");
         let source = source.join(name).with_extension("c");
         let mut compiler = Command::new("cc");

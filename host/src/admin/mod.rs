@@ -5,9 +5,12 @@
 mod apps;
 mod dead;
 mod entities;
+mod history;
 mod openapi;
 mod routes;
+mod snapshots;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +20,10 @@ use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::edge::listener::Closing;
-use crate::edge::{self, Problem, Reply, Source, guard};
+use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
 use crate::metrics::{self, Gauges};
 use crate::registry::Registry;
@@ -34,7 +38,12 @@ pub struct Admin {
     closing: Closing,
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
+    backups: Backups,
+    /// One snapshot at a time.
+    copies: Semaphore,
     started: Duration,
+    /// Where ingress listens, and itself.
+    ingress: (SocketAddr, Arc<dyn Tries>),
 }
 
 impl Admin {
@@ -45,9 +54,12 @@ impl Admin {
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         closing: Closing,
+        backups: Backups,
+        ingress: (SocketAddr, Arc<dyn Tries>),
     ) -> Self {
         let started = clock.monotonic();
-        Self { router, registry, clock, closing, deploys: Arc::new(Semaphore::new(1)), started }
+        let (deploys, copies) = (Arc::new(Semaphore::new(1)), Semaphore::new(1));
+        Self { router, registry, clock, closing, deploys, backups, copies, started, ingress }
     }
 
     /// Answers one request.
@@ -66,7 +78,7 @@ impl Admin {
     async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
         guard::loopback_host(parts)?;
         guard::same_origin(parts)?;
-        let Found { route, parts: [first, second, third] } =
+        let Found { route, parts: [first, second, third, _] } =
             routes::find(&parts.method, parts.uri.path())?;
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
@@ -79,10 +91,20 @@ impl Admin {
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,
+            Id::History => self.history(parts, first, second, third).await,
+            Id::Turns => self.turns(parts).await,
+            Id::Journey => self.journey(first).await,
+            Id::Try => {
+                let rest = parts.uri.path().strip_prefix("/admin/v1/try/").unwrap_or_default();
+                Ok(self.ingress.1.attempt(parts, body, rest).await)
+            }
             Id::DeadLetters => self.dead_letters(parts).await,
             Id::DeadLetter => self.dead_letter(first).await,
             Id::DeadDrop => self.dead_drop(first).await,
             Id::DeadRetry => self.dead_retry(first).await,
+            Id::Snapshots => self.snapshots().await,
+            Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
     }
 
@@ -96,6 +118,7 @@ impl Admin {
         let uptime = self.clock.monotonic().saturating_sub(self.started);
         let body = json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "ingress": self.ingress.0.to_string(),
             "uptime_ms": uptime.as_millis() as u64,
             "partitions": self.router.status().await?,
         });

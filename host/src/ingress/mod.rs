@@ -9,10 +9,13 @@ mod arguments;
 mod callbacks;
 mod docs;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod messages;
 mod openapi;
 mod seen;
+mod trial;
 
 use std::sync::Arc;
 

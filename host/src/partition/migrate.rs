@@ -4,6 +4,7 @@
 
 use std::collections::hash_map;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -54,7 +55,8 @@ impl Core {
         };
         let seq = self.ledger.next_seq();
         let call = Some(Box::new(Caller { reply: None, idempotency: None }));
-        self.enter(Entry { seq, message: Arc::new(message), attempts: 0, call });
+        let message = Arc::new(message);
+        self.enter(Entry { seq, message, attempts: 0, began: Duration::ZERO, call });
     }
 
     /// The migration has ended: the queries that wait for it run a last time, or learn why it failed.

@@ -8,10 +8,13 @@ mod callback;
 mod checkpoint;
 mod commit;
 mod core;
+mod cut;
 mod driver;
 mod executor;
 mod finish;
+pub(crate) mod history;
 mod inspect;
+pub(crate) mod journey;
 mod ledger;
 mod mailbox;
 pub mod mend;
@@ -26,6 +29,7 @@ mod spans;
 pub mod stages;
 mod transaction;
 mod view;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +44,9 @@ use tokio::sync::oneshot;
 use self::callback::Use;
 use self::core::{Apps, Core, Settings};
 use self::driver::Driver;
+use self::history::Past;
 use self::inspect::{Listing, Portrait};
+use self::journey::Live;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
@@ -52,6 +58,7 @@ use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
 use crate::record::outcome::fingerprint;
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// What a partition is started with.
 pub struct PartitionConfig {
@@ -85,6 +92,9 @@ enum Request {
     DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
     SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
+    Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
+    Past(oneshot::Sender<Answered<Past>>),
+    Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
     Deepest(oneshot::Sender<usize>),
 }
@@ -253,6 +263,25 @@ impl Partition {
         self.ask(|to| Request::UseCallback(using, to)).await
     }
 
+    /// A consistent cut: a view of the state file that holds everything that was answered before this was asked.
+    /// It costs one checkpoint; holding it keeps pages of the state file from being used again.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cut(&self) -> Answered<Arc<Snapshot>> {
+        self.ask(Request::Cut).await
+    }
+
+    /// The turns that it remembers, to be looked through.
+    pub(crate) async fn past(&self) -> Answered<Past> {
+        self.ask(Request::Past).await
+    }
+
+    /// What is known of these messages, as far as they have not ended.
+    pub(crate) async fn live(&self, ids: Vec<MessageId>) -> Answered<Vec<Live>> {
+        self.ask(|to| Request::Live(ids, to)).await
+    }
+
     /// Gauges.
     ///
     /// # Errors
@@ -338,6 +367,9 @@ impl Request {
             Self::DeadLetter(id, to) => core.dead_letter(id, to),
             Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
+            Self::Cut(to) => core.cut(to),
+            Self::Past(to) => core.past(to),
+            Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),
             Self::Deepest(to) => {
                 let _ = to.send(core.mailboxes.deepest(limits::METRIC_MAILBOXES_MAX));

@@ -309,8 +309,8 @@ impl EntityIo for Transaction {
 
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
         let mut timers = BTreeMap::new();
-        for (name, timer) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
-            timers.insert(name, (&timer.message.handler, timer.due_ms));
+        for (name, set) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
+            timers.extend(set.last().map(|timer| (name, (&timer.message.handler, timer.due_ms))));
         }
         for (name, change) in &self.draft.timers {
             match change {

@@ -5,6 +5,8 @@ mod breaks;
 pub mod check;
 mod contract;
 mod fits;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod lineage;
 mod logbook;
 mod pace;
