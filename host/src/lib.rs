@@ -2,7 +2,6 @@
 //! entity's state; the messages it sends are part of that transaction and take effect exactly once.
 //! `host/ARCHITECTURE.md` is the map; modules are listed here from the lowest level up.
 
-pub mod access;
 pub mod clock;
 pub mod ids;
 pub mod limits;
@@ -11,6 +10,7 @@ pub mod metrics;
 pub mod logging;
 pub mod trace;
 
+pub mod access;
 pub mod record;
 pub mod storage;
 
@@ -31,6 +31,7 @@ pub mod backup;
 pub mod edge;
 
 pub mod admin;
+pub mod console;
 pub mod ingress;
 
 pub mod doctor;

@@ -77,6 +77,22 @@ pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.
 pub const APP_VERSIONS_KEPT: usize = 100;
 
+/// Tokens that a host has.
+pub const TOKENS_MAX: usize = 1_000;
+/// Apps that one token may name.
+pub const TOKEN_APPS_MAX: usize = 100;
+/// Longest time until a token expires, when it does.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Body of a request for a token.
+pub const TOKEN_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the body of a request that is refused for who sent it which are read and thrown away.
+pub const STRANGER_DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a file of the audit log above which the next one begins.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files of the audit log that are kept.
+pub const AUDIT_FILES_MAX: usize = 16;
+
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Processor time that compiling one component may take. The engines of JavaScript and Python take 12 to 18 s.
@@ -213,6 +229,10 @@ pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
 pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Rows that a snapshot's copy writes in one transaction.
 pub const COPY_ROWS: usize = 50_000;
+/// An app's weight among others.
+pub const APP_WEIGHT_MAX: u32 = 100;
+/// Entities whose rates are kept before those that are past are looked for.
+pub const QUOTA_ENTITIES: usize = 4_096;
 /// Bytes of a snapshot's name.
 pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.

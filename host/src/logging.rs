@@ -36,10 +36,12 @@ pub enum Format {
 /// What lines of guests have for a target.
 pub const GUEST: &str = "guest";
 
-/// Writes lines to standard error from now on: the host's and its guests' up to `level`, of libraries warnings only.
+/// Writes lines to standard error from now on: the host's and its guests' up to `level`; of libraries warnings only,
+/// but for `trace`, which is everything.
 pub fn start(level: LevelFilter, format: Format) {
+    let libraries = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
     let filter = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
+        .with_default(libraries)
         .with_target("keystead", level)
         .with_target(GUEST, level);
     let lines = tracing_subscriber::fmt::layer()

@@ -20,7 +20,7 @@ use super::wire;
 use super::workload::APP;
 use crate::engine::Isolation;
 use crate::limits;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Rules, Server, ServerConfig};
 
 /// Where a measured server is.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +179,7 @@ impl Inside {
             workers: 0,
             compiler: Some(program.to_path_buf()),
             otlp: None,
+            rules: Rules::default(),
         };
         let runtime = Runtime::new()?;
         let server = runtime.block_on(Server::start(config))?;

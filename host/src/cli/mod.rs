@@ -3,6 +3,7 @@
 
 mod apps;
 mod artifact;
+mod audit;
 mod bench;
 mod build;
 mod client;
@@ -22,6 +23,7 @@ mod serve;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod token;
 mod typed;
 mod watch;
 mod wit;
@@ -89,6 +91,9 @@ enum Verb {
     Apps(apps::Args),
     #[command(subcommand)]
     Snapshot(snapshot::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Audit(audit::Args),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -165,6 +170,8 @@ impl Verb {
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
             Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
+            Self::Token(verb) => block_on(token::run(&verb, out)),
+            Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),

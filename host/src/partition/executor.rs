@@ -124,6 +124,9 @@ struct AppQueue {
     waiting: VecDeque<(Job, Arc<dyn Told>)>,
     running: usize,
     in_turn: bool,
+    /// Its share of turns, and how many it may yet have in this one.
+    weight: u32,
+    left: u32,
 }
 
 impl Executor {
@@ -155,7 +158,8 @@ impl Executor {
         let wake = (jobs.len() - usize::from(here && !jobs.is_empty())).min(queues.idle);
         for job in jobs {
             let app = job.message.target.app().to_owned();
-            queues.push(app, (job, told.clone()));
+            let weight = self.shared.weight(&app);
+            queues.push(app, weight, (job, told.clone()));
         }
         let waits = queues.waiting > queues.idle;
         drop(queues);
@@ -235,9 +239,10 @@ impl Executor {
 }
 
 impl Queues {
-    fn push(&mut self, app: String, job: (Job, Arc<dyn Told>)) {
+    fn push(&mut self, app: String, weight: u32, job: (Job, Arc<dyn Told>)) {
         self.waiting += 1;
         let queue = self.apps.entry(app.clone()).or_default();
+        queue.weight = weight;
         queue.waiting.push_back(job);
         if !queue.in_turn && queue.running < limits::APP_RUNNING_MAX {
             queue.in_turn = true;
@@ -251,9 +256,15 @@ impl Queues {
         let job = queue.waiting.pop_front()?;
         self.waiting -= 1;
         queue.running += 1;
+        if queue.left == 0 {
+            queue.left = queue.weight.max(1);
+        }
+        queue.left -= 1;
         queue.in_turn = !queue.waiting.is_empty() && queue.running < limits::APP_RUNNING_MAX;
-        if queue.in_turn {
-            self.turn.push_back(app);
+        match (queue.in_turn, queue.left) {
+            (true, 0) => self.turn.push_back(app),
+            (true, _) => self.turn.push_front(app),
+            (false, _) => queue.left = 0,
         }
         Some(job)
     }
@@ -322,6 +333,10 @@ impl Shared {
         let waited = self.work.wait_timeout(queues, patience);
         let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         (guard, timeout.timed_out())
+    }
+
+    fn weight(&self, app: &str) -> u32 {
+        self.registry.app(app).map_or(1, |app| app.config.quotas.weight)
     }
 
     fn is_quick(&self, message: &Message, now: Duration) -> bool {

@@ -122,12 +122,13 @@ impl Core {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
         let end = if draft.replies_bytes { End::Bytes(&body) } else { End::Value(&body) };
-        if effects {
-            self.seal(&entry, draft, version, &mut delta);
-        }
+        let cancelled = match effects {
+            true => self.seal(&entry, draft, version, &mut delta),
+            false => Vec::new(),
+        };
         delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
-        self.note_turn(&entry, Ended::Done, version, &delta);
+        self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         let answer = Answer {
             id: entry.message.id,
@@ -296,12 +297,20 @@ impl Core {
         draft.cancels.iter().all(waits)
     }
 
-    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was.
-    fn seal(&mut self, entry: &Entry, draft: Draft, version: u64, delta: &mut Delta) {
+    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was. Gives the messages
+    /// that are cancelled.
+    fn seal(
+        &mut self,
+        entry: &Entry,
+        draft: Draft,
+        version: u64,
+        delta: &mut Delta,
+    ) -> Vec<MessageId> {
         let entity = &entry.message.target;
         let replaced = self.replaced_timers(entity, draft.timers.keys());
-        for id in draft.cancels.into_iter().chain(replaced) {
-            delta.ops.extend(self.cancel_op(id, Some(entry.seq)));
+        let cancelled: Vec<_> = draft.cancels.into_iter().chain(replaced).collect();
+        for id in &cancelled {
+            delta.ops.extend(self.cancel_op(*id, Some(entry.seq)));
         }
         for (message, due_ms) in draft.timers.into_values().flatten() {
             let seq = self.ledger.next_seq();
@@ -319,6 +328,7 @@ impl Core {
             let rows = draft.writes.into_vec();
             delta.writes = Some(EntityWrites { entity: entity.clone(), version, rows });
         }
+        cancelled
     }
 
     /// What waits under these names, all of it: an operator may have sent a dead letter again meanwhile.

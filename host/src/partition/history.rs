@@ -4,7 +4,7 @@
 //! every answer does, until it is durable.
 
 use std::collections::{HashSet, VecDeque};
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,8 @@ pub(crate) enum Cause {
 /// What a turn came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ended {
-    Done,
+    /// It committed, and cancelled these.
+    Done(Box<[MessageId]>),
     Rejected(Box<str>),
     /// A call failed, and is its caller's to make again.
     Failed(Box<str>),
@@ -173,7 +174,7 @@ impl Chunk {
 impl Turn {
     fn bytes(&self) -> usize {
         let reason = match &self.ended {
-            Ended::Done => 0,
+            Ended::Done(cancelled) => size_of_val(&**cancelled),
             Ended::Rejected(why)
             | Ended::Failed(why)
             | Ended::Retried(why)
@@ -221,7 +222,7 @@ impl Ended {
     /// For people: a word, and why.
     pub(crate) fn info(&self) -> (&'static str, Option<String>) {
         match self {
-            Self::Done => ("done", None),
+            Self::Done(_) => ("done", None),
             Self::Rejected(why) => ("rejected", Some(why.to_string())),
             Self::Failed(why) => ("failed", Some(why.to_string())),
             Self::Retried(why) => ("retried", Some(why.to_string())),
@@ -345,7 +346,7 @@ pub(crate) mod tests {
             handler: "work".into(),
             cause,
             attempt: 1,
-            ended: Ended::Done,
+            ended: Ended::Done([].into()),
             version: 1,
             at_ms: id as u64,
             took: Duration::from_micros(5),

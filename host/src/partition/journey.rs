@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use tokio::sync::oneshot;
 
 use super::core::Core;
-use super::history::{Cause, Past, Sent, Turn};
+use super::history::{Cause, Ended, Past, Sent, Turn};
 use super::ledger::Place;
 use super::request::{Answered, Journey, StepInfo};
 use crate::ids::{EntityRef, MessageId};
@@ -89,20 +89,26 @@ impl Core {
 }
 
 /// What partitions remember, by message.
+#[derive(Default)]
 struct Index<'p> {
     /// Every attempt at a message, the newest first.
     turns: HashMap<MessageId, Vec<&'p Turn>>,
     /// Which turn sent a message.
     senders: HashMap<MessageId, (&'p Turn, &'p Sent)>,
+    /// Messages that a turn took back before they ran.
+    cancelled: HashSet<MessageId>,
 }
 
 impl<'p> Index<'p> {
     fn of(pasts: &'p [Past]) -> Self {
-        let mut index = Self { turns: HashMap::new(), senders: HashMap::new() };
+        let mut index = Self::default();
         for (_, turn) in pasts.iter().flat_map(Past::newest_first) {
             index.turns.entry(turn.id).or_default().push(turn);
             for sent in &turn.sent {
                 index.senders.insert(sent.id, (turn, sent));
+            }
+            if let Ended::Done(cancelled) = &turn.ended {
+                index.cancelled.extend(cancelled);
             }
         }
         index
@@ -138,14 +144,16 @@ impl<'p> Index<'p> {
             });
         }
         let (_, sent) = self.senders.get(&id)?;
+        let status = if self.cancelled.contains(&id) { "cancelled" } else { "unknown" };
         Some(StepInfo {
+            status,
             due_ms: sent.due_ms,
             ..waiting(id, &sent.entity, &sent.handler, sent.cause.info(cause))
         })
     }
 }
 
-/// A step of which no attempt is known; unless something live says otherwise it was cancelled, or is forgotten.
+/// A step of which no attempt is known; unless something live says otherwise, what became of it is forgotten.
 fn waiting(
     id: MessageId,
     entity: &EntityRef,
@@ -288,6 +296,10 @@ mod tests {
         assert_eq!(journey.messages[4].cause.message, Some(MessageId(3).to_string()));
         assert_eq!(ids(&walk(&pasts, 5).expect("known")), [1, 3, 5, 2, 4]);
         assert!(walk(&pasts, 77).is_none());
+        let took_back =
+            Turn { ended: Ended::Done([MessageId(5)].into()), ..turn(6, "c", from("c"), &[]) };
+        let journey = walk(&[past([turn(3, "c", from("a"), &[(5, "d")]), took_back])], 5);
+        assert_eq!(journey.expect("known").messages[1].status, "cancelled");
     }
 
     #[test]

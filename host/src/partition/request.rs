@@ -305,7 +305,8 @@ pub struct StepInfo {
     /// Where it came from.
     pub cause: CauseInfo,
     /// What its last attempt came to, as in [`TurnInfo::outcome`]; or where it is: `scheduled`, `queued`,
-    /// `running`, `backing_off`, `parked`; or `unknown`: it was cancelled, or is not remembered.
+    /// `running`, `backing_off`, `parked`; or `cancelled` by an entity; or `unknown`: an operator cancelled it, or it
+    /// is not remembered.
     pub status: &'static str,
     /// Why, when it is not done.
     pub reason: Option<String>,

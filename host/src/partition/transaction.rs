@@ -128,7 +128,8 @@ impl Transaction {
         origin: Origin,
         then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
-        limit("message body bytes", input.len(), limits::BODY_BYTES_MAX)?;
+        let bytes_max = self.start.app.config.quotas.message_bytes_max;
+        limit("message body bytes", input.len(), bytes_max)?;
         self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;
