@@ -6,6 +6,9 @@ pub mod access;
 pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
+
+pub mod trace;
 
 pub mod record;
 pub mod storage;
@@ -22,6 +25,8 @@ pub mod partition;
 
 pub mod router;
 
+pub mod backup;
+
 pub mod edge;
 
 pub mod admin;
@@ -29,6 +34,7 @@ pub mod console;
 pub mod ingress;
 
 pub mod doctor;
+pub mod otlp;
 pub mod server;
 
 pub mod bench;

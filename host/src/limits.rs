@@ -54,6 +54,12 @@ pub const MESSAGE_BYTES_MAX: usize = 300;
 pub const SCHEMA_STEPS_MAX: u64 = 100_000;
 /// Steps that checking one input against its schema may take: each value against each schema.
 pub const CHECK_STEPS_MAX: u64 = 200_000_000;
+/// Steps of comparing a schema with the one that a deploy puts in its place; after them it counts as another one.
+pub const FITS_STEPS_MAX: u64 = 2_000_000;
+/// Schemas that are looked at to find what one argument of a query is.
+pub const SHAPE_STEPS_MAX: usize = 200;
+/// Bytes of an author's values that one example of the OpenAPI document is made of.
+pub const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one compiled pattern of a schema; a class of Unicode letters, 50 times, takes about that.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// Handlers of one component; its OpenAPI document has some 10 KB for each.
@@ -199,6 +205,12 @@ pub const OUTDATED_RETRIES_MAX: u8 = 2;
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// The same for the copy that a snapshot makes.
+pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Rows that a snapshot's copy writes in one transaction.
+pub const COPY_ROWS: usize = 50_000;
+/// Bytes of a snapshot's name.
+pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.
 pub const DOCTOR_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Damaged blocks of a state file that `keystead doctor` lists by their place.
@@ -267,6 +279,28 @@ pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
 pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What `Retry-After` says.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Finished spans that wait to be sent; further ones are dropped.
+pub const TRACE_QUEUE_MAX: usize = 16_384;
+/// Spans of one export.
+pub const OTLP_BATCH_SPANS_MAX: usize = 512;
+/// Time in which spans gather before they are sent.
+pub const OTLP_PAUSE: Duration = Duration::from_millis(200);
+/// Time that a collector gets to answer.
+pub const OTLP_POST_MAX: Duration = Duration::from_secs(10);
+/// First pause before a batch is sent again.
+pub const OTLP_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause.
+pub const OTLP_RETRY_MAX: Duration = Duration::from_secs(15);
+/// Time after which a batch is given up on.
+pub const OTLP_RETRY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time that a shutdown waits for the last spans.
+pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a collector's answer that are read.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Apps with series of their own in metrics; further ones share one.
+pub const METRIC_APPS_MAX: usize = 100;
+/// Mailboxes that are looked at for the longest one; of more than these it is a sample.
+pub const METRIC_MAILBOXES_MAX: usize = 100_000;
 /// Open connections of the ingress listener.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open connections of the admin listener.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
+use crate::metrics::Gauges;
 use crate::partition::journey::Walk;
 use crate::partition::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
@@ -15,6 +16,7 @@ use crate::partition::request::{
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// Finds the partition that owns an entity and asks it.
 #[derive(Clone)]
@@ -173,6 +175,18 @@ impl Router {
         self.owner(token.id().ring()).use_callback(token, verdict).await
     }
 
+    /// A consistent cut of every partition, in their order.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cuts(&self) -> Result<Vec<Arc<Snapshot>>, Refusal> {
+        let mut cuts = Vec::with_capacity(self.0.ranges.len());
+        for (_, partition) in &self.0.ranges {
+            cuts.push(partition.cut().await?.into_inner());
+        }
+        Ok(cuts)
+    }
+
     /// The last turns of an entity, or of an app's entities, or of all: the newest first, below the number `after`.
     ///
     /// # Errors
@@ -225,6 +239,35 @@ impl Router {
             all.push(partition.status().await?);
         }
         Ok(all)
+    }
+
+    /// What metrics say of all partitions; one that is closed counts as poisoned.
+    pub async fn gauges(&self) -> Gauges {
+        let mut sum = Gauges::default();
+        for (_, partition) in &self.0.ranges {
+            let Ok(status) = partition.status().await else {
+                sum.partitions_poisoned += 1;
+                continue;
+            };
+            let poisoned = usize::from(status.poisoned.is_some());
+            sum.partitions_poisoned += poisoned;
+            sum.partitions_open += 1 - poisoned;
+            sum.position += status.durable;
+            sum.checkpoint_position += status.checkpointed;
+            sum.checkpoint_lag_bytes += status.view_bytes;
+            sum.queued += status.queued - status.backing_off.min(status.queued);
+            sum.backing_off += status.backing_off;
+            sum.scheduled += status.scheduled - status.timers;
+            sum.timers += status.timers;
+            sum.dead += status.dead;
+            sum.running += status.running;
+            sum.executor_busy += status.threads.busy;
+            sum.executor_idle += status.threads.idle;
+            sum.executor_queue += status.threads.waiting;
+            let deepest = partition.deepest().await.unwrap_or_default();
+            sum.mailbox_depth_max = sum.mailbox_depth_max.max(deepest);
+        }
+        sum
     }
 
     fn owner(&self, ring: u64) -> &Partition {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
+use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
 use crate::console;
 use crate::edge::Tries;
@@ -20,12 +21,13 @@ use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
 use folder::DataFolder;
 
 /// What a host is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The data folder; created when missing.
     pub data: PathBuf,
@@ -38,6 +40,8 @@ pub struct ServerConfig {
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
+    /// Where spans of traces go.
+    pub otlp: Option<otlp::Config>,
 }
 
 /// A running host.
@@ -51,6 +55,7 @@ pub struct Server {
     closing: watch::Sender<bool>,
     listeners: [JoinHandle<()>; 2],
     folder: DataFolder,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -71,6 +76,8 @@ impl Server {
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let backups = Backups::of(&config.data);
+        let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
         let opening = {
             let clock = Arc::clone(&clock);
             tokio::task::spawn_blocking(move || open(&config, &clock))
@@ -92,12 +99,22 @@ impl Server {
         let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
         let ingress = Arc::new(ingress);
         let tried: (SocketAddr, Arc<dyn Tries>) = (ingress_addr, ingress.clone());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), tried);
+        let admin =
+            Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups, tried);
         let listeners = [
             serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
-        Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })
+        Ok(Self {
+            ingress_addr,
+            admin_addr,
+            router,
+            registry,
+            closing,
+            listeners,
+            folder,
+            exporter,
+        })
     }
 
     /// The router, for what runs in this process.
@@ -123,6 +140,9 @@ impl Server {
             listener.await.context("a listener panicked")?;
         }
         let closed = close(self.router).await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         drop(self.registry);
         drop(self.folder);
         closed
@@ -217,7 +237,7 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, compiler: None }
+        ServerConfig { data, listen, admin, workers: 1, compiler: None, otlp: None }
     }
 
     async fn refusal(config: ServerConfig) -> String {

@@ -16,5 +16,7 @@ mod order;
 mod replies;
 mod sagas;
 mod serial;
+mod snapshots;
+mod telemetry;
 mod timers;
 mod versions;

@@ -8,21 +8,24 @@ mod entities;
 mod history;
 mod openapi;
 mod routes;
+mod snapshots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
+use crate::metrics::{self, Gauges};
 use crate::registry::Registry;
 use crate::router::Router;
 use routes::{Found, Id};
@@ -35,6 +38,9 @@ pub struct Admin {
     closing: Closing,
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
+    backups: Backups,
+    /// One snapshot at a time.
+    copies: Semaphore,
     started: Duration,
     /// Where ingress listens, and itself.
     ingress: (SocketAddr, Arc<dyn Tries>),
@@ -48,11 +54,12 @@ impl Admin {
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         closing: Closing,
+        backups: Backups,
         ingress: (SocketAddr, Arc<dyn Tries>),
     ) -> Self {
         let started = clock.monotonic();
-        let deploys = Arc::new(Semaphore::new(1));
-        Self { router, registry, clock, closing, deploys, started, ingress }
+        let (deploys, copies) = (Arc::new(Semaphore::new(1)), Semaphore::new(1));
+        Self { router, registry, clock, closing, deploys, backups, copies, started, ingress }
     }
 
     /// Answers one request.
@@ -76,6 +83,7 @@ impl Admin {
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
             Id::Status => self.status().await,
+            Id::Metrics => Ok(self.metrics().await),
             Id::OpenApi => self.openapi(),
             Id::Apps => self.apps(),
             Id::App => self.app(first),
@@ -94,7 +102,16 @@ impl Admin {
             Id::DeadLetter => self.dead_letter(first).await,
             Id::DeadDrop => self.dead_drop(first).await,
             Id::DeadRetry => self.dead_retry(first).await,
+            Id::Snapshots => self.snapshots().await,
+            Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
+    }
+
+    /// `GET /metrics`.
+    async fn metrics(&self) -> Reply {
+        metrics::set(&Gauges { apps: self.registry.apps().len(), ..self.router.gauges().await });
+        edge::reply(StatusCode::OK, PROMETHEUS, metrics::page().into())
     }
 
     async fn status(&self) -> Result<Reply, Problem> {
@@ -108,6 +125,8 @@ impl Admin {
         edge::json(StatusCode::OK, &body)
     }
 }
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// The last row's mark when a page is full: there may be more after it.
 fn next<T, M>(rows: &[T], limit: usize, mark: impl FnOnce(&T) -> M) -> Option<M> {

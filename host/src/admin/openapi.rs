@@ -51,13 +51,14 @@ fn operation(route: &Route) -> Value {
         "description": "Refused, with the reason",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
+    let content_type = if route.path == "/metrics" { "text/plain" } else { "application/json" };
     json!({
         "operationId": format!("{:?}", route.id),
         "summary": route.about,
         "x-keystead-role": route.role,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": {"application/json": {}}},
+            "200": {"description": "Done", "content": {content_type: {}}},
             "default": refused,
         },
     })

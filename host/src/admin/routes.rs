@@ -28,6 +28,7 @@ pub(super) struct Route {
 pub(super) enum Id {
     Health,
     Status,
+    Metrics,
     OpenApi,
     Apps,
     App,
@@ -43,6 +44,9 @@ pub(super) enum Id {
     DeadLetter,
     DeadDrop,
     DeadRetry,
+    Snapshots,
+    Snapshot,
+    SnapshotRemove,
 }
 
 /// A route and the parts of its path, not decoded yet, in order.
@@ -62,6 +66,14 @@ const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
     route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
+    route(
+        Id::Metrics,
+        Method::GET,
+        "/metrics",
+        Role::Read,
+        "Metrics as Prometheus reads them",
+        &[],
+    ),
     route(
         Id::OpenApi,
         Method::GET,
@@ -159,6 +171,23 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/dead/{id}/retry",
         Role::Operate,
         "Sends it again, with its attempts at zero",
+        &[],
+    ),
+    route(Id::Snapshots, Method::GET, "/admin/v1/snapshots", Role::Read, "All snapshots", &[]),
+    route(
+        Id::Snapshot,
+        Method::POST,
+        "/admin/v1/snapshots",
+        Role::Admin,
+        "Copies what the host holds at one moment, while it goes on",
+        &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotRemove,
+        Method::DELETE,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "Removes a snapshot",
         &[],
     ),
 ];

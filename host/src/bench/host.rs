@@ -178,6 +178,7 @@ impl Inside {
             admin: any,
             workers: 0,
             compiler: Some(program.to_path_buf()),
+            otlp: None,
         };
         let runtime = Runtime::new()?;
         let server = runtime.block_on(Server::start(config))?;

@@ -19,6 +19,7 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -69,6 +70,8 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -135,6 +138,7 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),

@@ -4,6 +4,8 @@
 //! in time.
 
 pub mod body;
+#[cfg(test)]
+mod fuzz;
 pub mod guard;
 pub mod headers;
 pub mod listener;

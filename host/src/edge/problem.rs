@@ -170,6 +170,15 @@ impl Problem {
         &self.0.code
     }
 
+    /// Its code when the host itself says no: one of a closed set, which a handler's are not.
+    #[must_use]
+    pub fn own_code(&self) -> Option<&'static str> {
+        match self.0.code {
+            Cow::Borrowed(code) if self.0.source != Source::Handler => Some(code),
+            _ => None,
+        }
+    }
+
     /// Its sentence for people.
     #[must_use]
     pub fn detail(&self) -> &str {

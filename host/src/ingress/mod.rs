@@ -9,9 +9,12 @@ mod arguments;
 mod callbacks;
 mod docs;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod messages;
 mod openapi;
+mod seen;
 mod trial;
 
 use std::sync::Arc;
@@ -27,10 +30,12 @@ use crate::edge::listener::Closing;
 use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard};
 use crate::limits;
+use crate::metrics::{self, AppMetrics};
 use crate::partition::request::{Accepted, Invocation, Send};
 use crate::registry::{App, Contract, Handler, HandlerKind, Registry};
 use crate::router::Router;
 use address::Address;
+use seen::Seen;
 
 /// Serves the ingress listener. Share it in an [`Arc`].
 pub struct Ingress {
@@ -38,6 +43,8 @@ pub struct Ingress {
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     closing: Closing,
+    /// Measures requests that are for no app.
+    nobody: Arc<AppMetrics>,
 }
 
 impl Ingress {
@@ -49,21 +56,30 @@ impl Ingress {
         clock: Arc<dyn Clock>,
         closing: Closing,
     ) -> Self {
-        Self { router, registry, clock, closing }
+        Self { router, registry, clock, closing, nobody: metrics::app("") }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>) -> Reply {
         let (parts, mut body) = request.into_parts();
-        match self.route(&parts, &mut body).await {
+        let mut seen = Seen::begin(parts.uri.path(), &*self.clock);
+        let reply = match self.route(&parts, &mut body, &mut seen).await {
             Ok(reply) => reply,
             Err(problem) => {
+                problem.own_code().into_iter().for_each(metrics::request_refused);
                 edge::refused(&parts, &mut body, problem, limits::DISCARD_BYTES_MAX).await
             }
-        }
+        };
+        seen.end(&parts.method, reply.status(), &*self.clock, &self.nobody);
+        reply
     }
 
-    async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
+    async fn route(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        seen: &mut Seen,
+    ) -> Result<Reply, Problem> {
         guard::same_origin(parts)?;
         let path = parts.uri.path();
         if let Some(rest) = path.strip_prefix("/docs")
@@ -76,10 +92,10 @@ impl Ingress {
         }
         let route = path.strip_prefix("/v1/").and_then(|route| route.split_once('/'));
         match (route, &parts.method) {
-            (Some(("call", rest)), &Method::POST) => self.call(parts, body, rest).await,
-            (Some(("send", rest)), &Method::POST) => self.send(parts, body, rest).await,
+            (Some(("call", rest)), &Method::POST) => self.call(parts, body, rest, seen).await,
+            (Some(("send", rest)), &Method::POST) => self.send(parts, body, rest, seen).await,
             (Some(("read", rest)), &(Method::GET | Method::POST)) => {
-                self.read(parts, body, rest).await
+                self.read(parts, body, rest, seen).await
             }
             (Some(("messages", id)), &Method::GET) => self.message(parts, id).await,
             (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
@@ -95,35 +111,57 @@ impl Ingress {
         }
     }
 
-    async fn call(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    async fn call(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("call", rest)?;
         let app = self.app(address.entity.app())?;
+        seen.app(&app);
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
         let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
     }
 
-    async fn send(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    async fn send(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("send", rest)?;
         let app = self.app(address.entity.app())?;
+        seen.app(&app);
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
         let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
     }
 
-    async fn read(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    async fn read(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("read", rest)?;
         let app = self.app(address.entity.app())?;
+        seen.app(&app);
         let handler = address.find(&app.contract, HandlerKind::Query)?;
         let input = query_input(parts, body, handler).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
+        let invocation = seen.asks(invocation, &*self.clock);
         let answer = self.router.read(invocation).await?.into_inner();
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
     }

@@ -7,6 +7,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 
 use super::Ingress;
+use super::seen::Seen;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, Tries, path};
 use crate::limits;
@@ -55,11 +56,15 @@ impl Ingress {
         passed.uri = format!("/v1/{verb}/{rest}{mark}{query}")
             .parse()
             .map_err(|error| Problem::malformed(format!("the path is none: {error}")))?;
-        match verb {
-            "send" => self.send(&passed, body, rest).await,
-            "read" => self.read(&passed, body, rest).await,
-            _ => self.call(&passed, body, rest).await,
-        }
+        let mut seen = Seen::begin(passed.uri.path(), &*self.clock);
+        let reply = match verb {
+            "send" => self.send(&passed, body, rest, &mut seen).await,
+            "read" => self.read(&passed, body, rest, &mut seen).await,
+            _ => self.call(&passed, body, rest, &mut seen).await,
+        };
+        let status = reply.as_ref().map_or_else(Problem::status, http::Response::status);
+        seen.end(&passed.method, status, &*self.clock, &self.nobody);
+        reply
     }
 
     fn is_query(&self, rest: &str) -> bool {

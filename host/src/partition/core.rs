@@ -6,23 +6,24 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
+use super::cut::Cuts;
 use super::executor::{Direct, Executed, Job};
 use super::history::History;
 use super::ledger::{Ledger, Pending};
-use super::mailbox::{Mailboxes, Waiting};
+use super::mailbox::Mailboxes;
 use super::recent::Recent;
-use super::request::{Answer, Answered, MessageStatus, PartitionStatus, Refusal};
+use super::request::{PartitionStatus, Refusal};
 use super::view::{ReadError, View};
+pub(crate) use super::work::{Caller, Entry, Idempotency, InFlight, Query, Waiter, Work};
 use crate::clock::Clock;
 use crate::config::RetryPolicy;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::{JournalError, Mark, Receipt};
 use crate::limits;
+use crate::metrics;
 use crate::record::delta::{Batch, Delta, EntityWrites, Op};
 use crate::record::message::{Message, Origin};
 use crate::state::Snapshot;
@@ -66,79 +67,6 @@ pub(crate) enum Output {
     Checkpoint(Checkpoint),
 }
 
-/// A guest call's purpose; it travels with the call.
-pub(crate) enum Work {
-    Query(Query),
-    Command(Entry),
-}
-
-/// A query, and whoever waits for it.
-pub(crate) struct Query {
-    pub(crate) reply: oneshot::Sender<Answered<Answer>>,
-    /// How often it may yet run again because the entity's state is of an older version.
-    pub(crate) retries: u8,
-}
-
-/// A command that waits in a mailbox.
-pub(crate) struct Entry {
-    pub(crate) seq: u64,
-    pub(crate) message: Arc<Message>,
-    /// Failed attempts.
-    pub(crate) attempts: u32,
-    /// When its turn began, by the monotonic clock.
-    pub(crate) began: Duration,
-    /// Set for a call: whoever waits for it. A message of the mailbox table has none.
-    pub(crate) call: Option<Box<Caller>>,
-}
-
-/// Whoever waits for a call.
-pub(crate) struct Caller {
-    /// None for a migration: queries wait for it in [`Core::migrating`].
-    pub(crate) reply: Option<oneshot::Sender<Answered<Answer>>>,
-    pub(crate) idempotency: Option<Idempotency>,
-}
-
-/// An `Idempotency-Key` as it was used.
-#[derive(Debug, Clone)]
-pub(crate) struct Idempotency {
-    pub(crate) key: String,
-    /// The key in the idempotency table.
-    pub(crate) row: Vec<u8>,
-    pub(crate) fingerprint: [u8; 16],
-    pub(crate) retention_s: u64,
-}
-
-impl Waiting for Entry {
-    fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    fn sender(&self) -> Option<&EntityRef> {
-        self.message.sender()
-    }
-}
-
-/// A keyed call that has not ended.
-pub(crate) struct InFlight {
-    pub(crate) id: MessageId,
-    pub(crate) fingerprint: [u8; 16],
-}
-
-/// Whoever waits for a message to end.
-pub(crate) enum Waiter {
-    Answer(oneshot::Sender<Answered<Answer>>),
-    Status(oneshot::Sender<Answered<MessageStatus>>),
-}
-
-impl Waiter {
-    pub(crate) fn gone(&self) -> bool {
-        match self {
-            Self::Answer(to) => to.is_closed(),
-            Self::Status(to) => to.is_closed(),
-        }
-    }
-}
-
 /// One partition's state machine.
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
@@ -175,6 +103,7 @@ pub(crate) struct Core {
     checkpoints: u64,
     /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
     next_checkpoint: Duration,
+    pub(crate) cuts: Cuts,
     closing: bool,
     poisoned: Option<String>,
 }
@@ -213,6 +142,7 @@ impl Core {
             checkpointing: false,
             checkpointed,
             checkpoints: 0,
+            cuts: Cuts::default(),
             closing: false,
             poisoned: None,
         };
@@ -239,6 +169,7 @@ impl Core {
                 self.checkpointing = false;
                 self.checkpoints += 1;
                 self.view.thaw(base);
+                self.hand_out_cuts();
             }
             Event::Checkpointed(Err(error)) => self.poison(error.to_string()),
         }
@@ -296,6 +227,16 @@ impl Core {
         self.full()
     }
 
+    /// What the state file holds.
+    pub(crate) fn checkpointed(&self) -> Position {
+        self.checkpointed
+    }
+
+    /// The next checkpoint begins at this time of the monotonic clock, if not before.
+    pub(crate) fn checkpoint_by(&mut self, at: Duration) {
+        self.next_checkpoint = self.next_checkpoint.min(at);
+    }
+
     /// Takes no more work; [`Core::drained`] says when it has ended.
     pub(crate) fn close(&mut self) {
         self.closing = true;
@@ -333,6 +274,7 @@ impl Core {
             return;
         }
         tracing::error!(%why, "partition poisoned");
+        metrics::partition_poisoned();
         let refusal = Refusal::Unavailable(why.clone());
         self.poisoned = Some(why);
         self.commit.refuse(&refusal);
@@ -455,13 +397,16 @@ impl Core {
             checkpointed: self.checkpointed.0,
             view_bytes: self.view.bytes(),
             queued: self.ledger.queued.len(),
+            backing_off: self.mailboxes.backing_off(),
             scheduled: self.ledger.scheduled.len(),
+            timers: self.ledger.timers(),
             dead: self.ledger.dead.len(),
             running: self.running(),
             transactions: self.commit.transactions,
             appends: self.commit.appends,
             checkpoints: self.checkpoints,
             poisoned: self.poisoned.clone(),
+            ..PartitionStatus::default()
         }
     }
 
@@ -566,22 +511,32 @@ fn apply_delta(
     view.table.through = position;
 }
 
-/// Applies what the journal holds beyond the state file.
-pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: &mut Ledger) {
+/// Applies what the journal holds beyond the state file. Stops at what speaks of a message that is not there.
+pub(crate) fn replay(
+    position: Position,
+    batch: Batch,
+    view: &mut View,
+    ledger: &mut Ledger,
+) -> Result<(), Op> {
     for Delta { writes, ops } in batch {
-        apply_delta(position, writes, &ops, view, ledger);
+        apply_delta(position, writes, &[], view, ledger);
+        for op in ops {
+            if !ledger.applies(&op) {
+                return Err(op);
+            }
+            ledger.apply(position, &op, &mut view.table);
+        }
     }
     view.table.through = position;
     // Everything that is replayed is durable.
     drop(ledger.changed());
+    Ok(())
 }
 
 /// What an entity has pending, less the timer that is running.
 fn without_self(all: &Arc<Pending>, message: &Message) -> Arc<Pending> {
     let Origin::Timer(name) = &message.origin else { return all.clone() };
     let mut pending = Pending::clone(all);
-    if pending.timers.get(name).is_some_and(|timer| timer.message.id == message.id) {
-        pending.timers.remove(name);
-    }
+    pending.forget_timer(name, message.id);
     Arc::new(pending)
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use super::core::Work;
 use super::ledger::Pending;
-use super::request::CallFailure;
+use super::request::{CallFailure, Threads};
+use super::spans;
 use super::transaction::{Draft, Start, Transaction};
 use super::view::EntityView;
 use crate::clock::Clock;
@@ -21,8 +22,10 @@ use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
+use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
+use crate::trace::Context;
 
 /// One guest call to make.
 pub(crate) struct Job {
@@ -71,6 +74,18 @@ pub(crate) enum Verdict {
     Outdated(String, Failure),
     /// The entity's state could not be read: nothing is known of the call, and the partition is reopened.
     Unreadable(String),
+}
+
+impl Verdict {
+    /// The same for those who count.
+    pub(crate) fn end(&self) -> GuestEnd {
+        match self {
+            Self::Done(..) => GuestEnd::Done,
+            Self::Rejected(_) => GuestEnd::Rejected,
+            Self::Failed(CallFailure::Trap(_)) => GuestEnd::Trapped,
+            Self::Failed(_) | Self::Outdated(..) | Self::Unreadable(_) => GuestEnd::Failed,
+        }
+    }
 }
 
 /// The pool of threads; share it in an [`Arc`].
@@ -179,6 +194,13 @@ impl Executor {
         }
         queues.progress = self.shared.clock.monotonic();
         Some(limits::EXECUTOR_PATIENCE)
+    }
+
+    /// How its threads are doing.
+    pub(crate) fn threads(&self) -> Threads {
+        let queues = self.shared.lock();
+        let busy = queues.threads.saturating_sub(queues.idle);
+        Threads { busy, idle: queues.idle, waiting: queues.waiting }
     }
 
     /// Ends the threads when they have run what waits.
@@ -317,8 +339,9 @@ impl Shared {
         let Job { work, message, attempt, now_ms, view, pending, direct } = job;
         let cause = view.cause;
         let read_only = matches!(work, Work::Query(_));
+        let span = spans::of(&work, &message, attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            let start = StartParts { attempt, now_ms, read_only, view, pending };
+            let start = StartParts { attempt, span, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)
         }));
         let (verdict, version) = match called {
@@ -362,11 +385,12 @@ impl Shared {
             memory_bytes_max: app.config.memory_bytes_max,
             isolation: app.config.isolation,
         };
-        let StartParts { attempt, now_ms, read_only, view, pending } = start;
+        let StartParts { attempt, span, now_ms, read_only, view, pending } = start;
         let start = Start {
             app: app.clone(),
             message: message.clone(),
             attempt,
+            span,
             now_ms,
             read_only,
             view,
@@ -376,7 +400,8 @@ impl Shared {
         let began = self.clock.monotonic();
         let (outcome, io) = worker.run(&app.guest, call, Box::new(transaction));
         let now = self.clock.monotonic();
-        handler.pace.took(now.saturating_sub(began));
+        let took = now.saturating_sub(began);
+        handler.pace.took(took);
         let transaction = io.into_any().downcast::<Transaction>();
         let transaction = transaction.unwrap_or_else(|_| unreachable!("it comes back as it went"));
         if trial.is_some() && matches!(outcome, Outcome::Trapped(Trap::Deadline(_))) {
@@ -396,6 +421,9 @@ impl Shared {
                     }
                     verdict => verdict,
                 };
+                let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
+                app.metrics.guest(kind, verdict.end(), took);
+                spans::ended(span, message, attempt, &verdict, (began, now));
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
@@ -413,6 +441,7 @@ enum Called {
 
 struct StartParts {
     attempt: u32,
+    span: Option<Context>,
     now_ms: u64,
     read_only: bool,
     view: EntityView,

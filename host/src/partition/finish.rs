@@ -18,6 +18,7 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
 use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
@@ -124,7 +125,7 @@ impl Core {
             true => self.seal(&entry, draft, version, &mut delta),
             false => Vec::new(),
         };
-        delta.ops.extend(self.reply_op(&entry.message, end));
+        delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
@@ -150,7 +151,7 @@ impl Core {
         if entry.call.is_none() {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
-        delta.ops.extend(self.reply_op(&entry.message, End::Rejected(&failure)));
+        delta.ops.extend(self.turn_reply_op(&entry, End::Rejected(&failure)));
         let why = Rejection {
             code: failure.code.clone(),
             message: failure.message.clone(),
@@ -187,6 +188,7 @@ impl Core {
         if attempts >= retry.attempts_max {
             return self.park(&entry, failure.to_string(), version);
         }
+        metrics::app(entry.message.target.app()).retried();
         let not_before_ms = self.clock.now_ms() + retry.pause_ms(attempts, self.clock.chance());
         let seq = entry.seq;
         let ops = vec![Op::BackOff { seq, attempts, not_before_ms }];
@@ -201,9 +203,10 @@ impl Core {
     fn park(&mut self, entry: &Entry, reason: String, version: u64) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
         tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
-        let reply = then.and_then(|end| self.reply_op(&entry.message, end));
+        let reply = then.and_then(|end| self.turn_reply_op(entry, end));
         let ended = Ended::because(Ended::Parked, &reason);
         let mut ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
         ops.extend(reply);
@@ -327,13 +330,15 @@ impl Core {
         cancelled
     }
 
+    /// What waits under these names, all of it: an operator may have sent a dead letter again meanwhile.
     fn replaced_timers<'n>(
         &self,
         entity: &EntityRef,
         names: impl Iterator<Item = &'n String>,
     ) -> BTreeSet<MessageId> {
         let Some(pending) = self.ledger.pending(entity) else { return BTreeSet::new() };
-        names.filter_map(|name| pending.timers.get(name)).map(|timer| timer.message.id).collect()
+        let timers = names.filter_map(|name| pending.timers.get(name)).flatten();
+        timers.map(|timer| timer.message.id).collect()
     }
 
     /// The operation that takes a waiting message away, unless it is the one at `except` or is gone.

@@ -40,6 +40,7 @@ impl Core {
             let query = Query { retries: query.retries - 1, ..query };
             return self.run(Work::Query(query), message, 1);
         }
+        let trace = message.trace.clone();
         migrating.insert(vec![(message, query)]);
         let id = MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
         let message = Message {
@@ -48,7 +49,7 @@ impl Core {
             handler: migrate,
             input: Bytes::from_static(b"{}"),
             content_type: None,
-            trace: None,
+            trace,
             origin: Origin::Ingress { retention_s: 0 },
             then: None,
         };

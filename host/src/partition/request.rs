@@ -342,8 +342,12 @@ pub struct PartitionStatus {
     pub view_bytes: usize,
     /// Messages waiting or backing off.
     pub queued: usize,
+    /// Of these, the ones backing off.
+    pub backing_off: usize,
     /// Messages and timers that are not due.
     pub scheduled: usize,
+    /// Of these, the named timers.
+    pub timers: usize,
     /// Dead letters.
     pub dead: usize,
     /// Guest calls running.
@@ -356,6 +360,19 @@ pub struct PartitionStatus {
     pub checkpoints: u64,
     /// Why it refuses work, when it does.
     pub poisoned: Option<String>,
+    /// Where guests that are not quick run.
+    pub threads: Threads,
+}
+
+/// How an executor's threads are doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Threads {
+    /// They run a guest.
+    pub busy: usize,
+    /// They have nothing to do.
+    pub idle: usize,
+    /// Guest calls that wait for one.
+    pub waiting: usize,
 }
 
 /// Why a partition did not take a request. Nothing of it is kept, and it may be said at once: it depends on

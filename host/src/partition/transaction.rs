@@ -11,6 +11,7 @@ use super::callback;
 use super::ledger::Pending;
 use super::reply;
 use super::rows::Rows;
+use super::spans;
 use super::view::{EntityView, ReadError, ScanBounds};
 use crate::clock::Clock;
 use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
@@ -19,6 +20,7 @@ use crate::limits;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::registry::App;
+use crate::trace::Context;
 
 /// What a command did, ready to be sealed.
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub(crate) struct Start {
     pub(crate) app: Arc<App>,
     pub(crate) message: Arc<Message>,
     pub(crate) attempt: u32,
+    /// Where it stands in its trace, if that is recorded.
+    pub(crate) span: Option<Context>,
     pub(crate) now_ms: u64,
     pub(crate) read_only: bool,
     pub(crate) view: EntityView,
@@ -128,7 +132,7 @@ impl Transaction {
         self.count_bytes(input.len())?;
         let then = then.map(|then| self.check_then(then)).transpose()?.map(Box::new);
         let id = MessageId::new(self.start.now_ms, &target, self.clock.chance());
-        let (content_type, trace) = (None, self.start.message.trace.clone());
+        let (content_type, trace) = (None, spans::carried(self.start.span, &self.start.message));
         let (handler, input) = (handler.to_owned(), input.into());
         Ok(Arc::new(Message { id, target, handler, input, content_type, trace, origin, then }))
     }
@@ -303,8 +307,8 @@ impl EntityIo for Transaction {
 
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
         let mut timers = BTreeMap::new();
-        for (name, timer) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
-            timers.insert(name, (&timer.message.handler, timer.due_ms));
+        for (name, set) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
+            timers.extend(set.last().map(|timer| (name, (&timer.message.handler, timer.due_ms))));
         }
         for (name, change) in &self.draft.timers {
             match change {
@@ -338,7 +342,7 @@ impl EntityIo for Transaction {
         self.clock.fill(&mut secret);
         let id = MessageId::new(now_ms, &target, self.clock.chance());
         let token = CallbackToken::new(id, secret);
-        let trace = self.start.message.trace.clone();
+        let trace = spans::carried(self.start.span, &self.start.message);
         let message = callback::expiry(&token, target, (handler, &context), trace);
         self.draft.sends.push((Arc::new(message), expires));
         Ok(token.to_string())

@@ -5,6 +5,8 @@ mod breaks;
 pub mod check;
 mod contract;
 mod fits;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod lineage;
 mod logbook;
 mod pace;
@@ -26,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Engine, Guest, PrepareError};
 use crate::ids::{BadId, VersionId, check_name};
+use crate::metrics::{self, AppMetrics};
 
 use store::{Deployment, Record, Store};
 
@@ -45,6 +48,8 @@ pub struct App {
     pub guest: Guest,
     /// What its guests logged; one for all versions.
     pub logs: Arc<LogBook>,
+    /// What is measured of it; one for all versions.
+    pub metrics: Arc<AppMetrics>,
 }
 
 /// Why a deploy was refused; nothing has changed.
@@ -167,8 +172,8 @@ impl Registry {
             .publish(app, component, record)
             .map_err(|error| DeployError::Storage(format!("{error:#}")))?;
         let logs = live.map(|live| Arc::clone(&live.logs)).unwrap_or_default();
-        let name = app.to_owned();
-        let now = App { name, version, deployed_at_ms, contract, config, guest, logs };
+        let (name, metrics) = (app.to_owned(), metrics::app(app));
+        let now = App { name, version, deployed_at_ms, contract, config, guest, logs, metrics };
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.insert(app.into(), Arc::new(now));
         Ok(Deployed { version, changed: true })
@@ -198,6 +203,7 @@ fn load(store: &Store, engine: &Engine, name: &str) -> anyhow::Result<App> {
         config: live.config,
         guest,
         logs: Arc::default(),
+        metrics: metrics::app(name),
     })
 }
 
