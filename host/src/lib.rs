@@ -2,14 +2,15 @@
 //! entity's state; the messages it sends are part of that transaction and take effect exactly once.
 //! `host/ARCHITECTURE.md` is the map; modules are listed here from the lowest level up.
 
-pub mod access;
 pub mod clock;
 pub mod ids;
 pub mod limits;
 pub mod metrics;
 
+pub mod logging;
 pub mod trace;
 
+pub mod access;
 pub mod record;
 pub mod storage;
 

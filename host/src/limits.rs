@@ -48,6 +48,10 @@ pub const LOG_LINES_PER_CALL_MAX: usize = 100;
 pub const LOG_LINES_KEPT: usize = 10_000;
 /// Bytes of those lines.
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Lines of one app's guests that the host's own log takes in a second.
+pub const HOST_LOG_GUEST_LINES_MAX: u64 = 50;
+/// Bytes of a guest's line that it shows.
+pub const HOST_LOG_GUEST_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
 /// Schemas that one schema of a describe document may stand for, references followed.
@@ -72,6 +76,22 @@ pub const SCHEMA_DEPTH_MAX: usize = 500;
 pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.
 pub const APP_VERSIONS_KEPT: usize = 100;
+
+/// Tokens that a host has.
+pub const TOKENS_MAX: usize = 1_000;
+/// Apps that one token may name.
+pub const TOKEN_APPS_MAX: usize = 100;
+/// Longest time until a token expires, when it does.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Body of a request for a token.
+pub const TOKEN_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the body of a request that is refused for who sent it which are read and thrown away.
+pub const STRANGER_DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a file of the audit log above which the next one begins.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files of the audit log that are kept.
+pub const AUDIT_FILES_MAX: usize = 16;
 
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -209,6 +229,18 @@ pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
 pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Rows that a snapshot's copy writes in one transaction.
 pub const COPY_ROWS: usize = 50_000;
+/// Requests a second that the bench's noisy app may make.
+pub const BENCH_NOISY_QUOTA: u32 = 500;
+/// Connections over which it asks for ten times as many.
+pub const BENCH_NOISY_CONNECTIONS: usize = 32;
+/// Requests a second of its neighbour.
+pub const BENCH_QUIET_RATE: f64 = 500.0;
+/// Rounds of the neighbour alone and beside it.
+pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
+/// An app's weight among others.
+pub const APP_WEIGHT_MAX: u32 = 100;
+/// Entities whose rates are kept before those that are past are looked for.
+pub const QUOTA_ENTITIES: usize = 4_096;
 /// Bytes of a snapshot's name.
 pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.

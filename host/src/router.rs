@@ -103,6 +103,14 @@ impl Router {
         self.owner(id.ring()).cancel(id).await
     }
 
+    /// The app that a message is for which waits or is parked; `None` when it has ended or is unknown.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
+        self.owner(id.ring()).message_app(id).await
+    }
+
     /// Entities of `app`/`kind` whose key starts with `prefix` and comes after `after`, in key order.
     ///
     /// # Errors

@@ -12,11 +12,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::access::audit::Audit;
+use crate::access::{Access, Door};
+use crate::admin::{Admin, Tools};
 use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
 use crate::console;
-use crate::edge::Tries;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
@@ -24,7 +25,8 @@ use crate::limits;
 use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
-use folder::DataFolder;
+
+pub use folder::DataFolder;
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -42,6 +44,17 @@ pub struct ServerConfig {
     pub compiler: Option<PathBuf>,
     /// Where spans of traces go.
     pub otlp: Option<otlp::Config>,
+    /// Who may come in.
+    pub rules: Rules,
+}
+
+/// Who may come in, where the tokens in the data folder do not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Every request needs a token, also while there is none.
+    pub require_tokens: bool,
+    /// Ingress asks nobody for a token, wherever it listens.
+    pub open_ingress: bool,
 }
 
 /// A running host.
@@ -66,18 +79,20 @@ impl Server {
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
         ensure!(
             config.admin.ip().is_loopback(),
-            "the admin API asks nobody who they are, so it listens on loopback only; \
-             {} is not a loopback address (127.0.0.1:7071 is)",
+            "the admin API listens on loopback only; {} is not a loopback address (127.0.0.1:7071 is)",
             config.admin
         );
         let folder = DataFolder::open(&config.data)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let access = access(&config, &clock)?;
+        let audit = Arc::new(Audit::new(&config.data.join(ACCESS), Arc::clone(&clock)));
         // Ports are taken before the long work and answer after it: until then a client is refused,
         // not kept waiting.
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let backups = Backups::of(&config.data);
         let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
+        let door = Door::new(Arc::clone(&access), config.rules.open_ingress);
         let opening = {
             let clock = Arc::clone(&clock);
             tokio::task::spawn_blocking(move || open(&config, &clock))
@@ -96,11 +111,18 @@ impl Server {
         let closing = watch::Sender::new(false);
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
-        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door);
         let ingress = Arc::new(ingress);
-        let tried: (SocketAddr, Arc<dyn Tries>) = (ingress_addr, ingress.clone());
-        let admin =
-            Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), backups, tried);
+        let admin = Admin::new(Tools {
+            router: router.clone(),
+            registry: Arc::clone(r),
+            clock: Arc::clone(c),
+            closing: told(),
+            access: (access, audit),
+            loopback: admin_addr.ip().is_loopback(),
+            backups,
+            ingress: (ingress_addr, ingress.clone()),
+        });
         let listeners = [
             serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
@@ -147,6 +169,26 @@ impl Server {
         drop(self.folder);
         closed
     }
+}
+
+/// Tokens and the audit log, in the data folder.
+pub const ACCESS: &str = "access";
+
+/// Opens the tokens, and refuses what would let in whoever asks.
+fn access(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Access>> {
+    let folder = config.data.join(ACCESS);
+    let access = Access::open(&folder, Arc::clone(clock), config.rules.require_tokens)
+        .with_context(|| format!("the tokens in {} cannot be read", folder.display()))?;
+    let guarded = access.asks() || config.rules.open_ingress || config.listen.ip().is_loopback();
+    ensure!(
+        guarded,
+        "{} is not a loopback address, and anybody who reaches it could call everything: make a token first \
+         (`keystead token create --data {} --name admin --role admin --all-apps`), or say --open-ingress if that is \
+         meant",
+        config.listen,
+        config.data.display()
+    );
+    Ok(Arc::new(access))
 }
 
 /// The blocking part of a start, from the bottom up.
@@ -237,7 +279,15 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, compiler: None, otlp: None }
+        ServerConfig {
+            data,
+            listen,
+            admin,
+            workers: 1,
+            compiler: None,
+            otlp: None,
+            rules: Rules::default(),
+        }
     }
 
     async fn refusal(config: ServerConfig) -> String {

@@ -7,6 +7,7 @@ mod harness;
 
 mod book;
 mod cell;
+mod deploys;
 mod history;
 mod load;
 mod nemesis;

@@ -69,9 +69,11 @@ const FAILURES: [(i64, &str, i64, u64); 10] = [
 const LIFE_MS: std::ops::Range<u64> = 20..450;
 /// How long a call to be killed at is waited for. A checkpoint comes every five seconds, or when the host stops.
 const CALL_WAIT: Duration = Duration::from_millis(1_500);
+/// How long it is waited for that somebody needs room: mostly checkpoints do, and new files of the journal.
+const FULL_WAIT: Duration = Duration::from_secs(8);
 const KILLS: [Strike; 3] = [Strike::KillBefore, Strike::KillWithin, Strike::KillAfter];
 /// Calls that a start over an existing folder makes, about.
-const START_CALLS: i64 = 90;
+const START_CALLS: i64 = 40;
 
 impl Fault {
     /// Does it, to a host that runs and is busy.
@@ -121,6 +123,7 @@ impl Fault {
 
 async fn kill(world: &mut World) {
     world.host.kill().await;
+    world.tally.kills += 1;
     if world.chance.random_ratio(1, 8) {
         world.examine().await;
     }
@@ -137,8 +140,9 @@ async fn kill_at_call(world: &mut World) {
     }
     if world.host.ended(CALL_WAIT).await.is_some() {
         world.tally.struck += world.faults.struck();
+        world.tally.kills += world.faults.struck();
     } else {
-        world.host.kill().await;
+        kill(world).await;
     }
     // It may be killed while it recovers, too.
     if world.chance.random_ratio(1, 3) {
@@ -147,12 +151,15 @@ async fn kill_at_call(world: &mut World) {
 }
 
 async fn kill_at_start(world: &mut World) {
-    world.host.kill().await;
+    kill(world).await;
     start_killed(world).await;
 }
 
 /// Starts a host that does not live long.
-async fn start_killed(world: &mut World) {
+pub(crate) async fn start_killed(world: &mut World) {
+    if world.host.pid().is_some() {
+        kill(world).await;
+    }
     let strike = KILLS[world.chance.random_range(0..KILLS.len())];
     let after = world.chance.random_range(0..START_CALLS);
     let kinds = WRITE | SYNC | NAME | SIZE;
@@ -162,14 +169,14 @@ async fn start_killed(world: &mut World) {
         world.host.ended(CALL_WAIT).await;
     }
     world.tally.struck += world.faults.struck();
-    world.tally.deaths += 1;
+    world.tally.kills += world.faults.struck();
     world.faults.lift();
 }
 
 async fn full(world: &mut World) {
-    world.faults.fill_up(world.chance.random_range(0..2_000_000));
+    world.faults.fill_up(world.chance.random_range(0..400_000));
     let began = Instant::now();
-    while world.faults.full() == 0 && began.elapsed() < 4 * CALL_WAIT {
+    while world.faults.full() == 0 && began.elapsed() < FULL_WAIT {
         pause(world, 20..30).await;
     }
     world.tally.struck += u64::from(world.faults.full() > 0);
@@ -188,16 +195,23 @@ async fn syncs_fail(world: &mut World) {
     let word = ["/journal-", "/state.", ""][world.chance.random_range(0..3)];
     let rule = Rule { strike: Strike::Fail, kinds: SYNC, word, after: 0, times: i64::MAX };
     world.faults.strike(rule);
+    struck(world, FULL_WAIT).await;
     pause(world, 50..2_000).await;
     world.tally.struck += u64::from(world.faults.struck() > 0);
 }
 
 async fn read_fails(world: &mut World) {
-    world.host.kill().await;
-    let after = world.chance.random_range(0..16);
-    let word = ["/journal-", "/state.", "/state.", ""][world.chance.random_range(0..4)];
-    world.faults.strike(Rule { strike: Strike::Fail, kinds: READ, word, after, times: 1 });
+    kill(world).await;
+    let rule = |word, after| Rule { strike: Strike::Fail, kinds: READ, word, after, times: 1 };
+    // Half of them while it starts, which may end it; half when it serves, from a file of which nothing is in memory.
+    if world.chance.random() {
+        let word = ["/journal-", "/state.", ""][world.chance.random_range(0..3)];
+        world.faults.strike(rule(word, world.chance.random_range(0..16)));
+    }
     if world.host.try_spawn_with(&world.faults).await.is_ok() {
+        if world.faults.struck() == 0 {
+            world.faults.strike(rule("/state.", world.chance.random_range(0..6)));
+        }
         struck(world, CALL_WAIT).await;
     }
     world.tally.struck += world.faults.struck();

@@ -44,8 +44,10 @@ pub(crate) struct Tally {
     pub(crate) faults: u64,
     /// Of them those of which the disk says that they happened.
     pub(crate) struck: u64,
-    /// Times that the process was gone and started again.
-    pub(crate) deaths: u64,
+    /// SIGKILLs that ended a host.
+    pub(crate) kills: u64,
+    /// Times that it was gone and started again.
+    pub(crate) starts: u64,
     pub(crate) checks: u64,
     pub(crate) operations: u64,
     pub(crate) replays: u64,
@@ -58,7 +60,8 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.faults += other.faults;
         self.struck += other.struck;
-        self.deaths += other.deaths;
+        self.kills += other.kills;
+        self.starts += other.starts;
         self.checks += other.checks;
         self.operations += other.operations;
         self.replays += other.replays;
@@ -90,7 +93,7 @@ impl World {
 
     /// Starts it, deploys, and gives everybody money.
     pub(crate) async fn open(&mut self) {
-        self.host.try_spawn_with(&self.faults).await.expect("it starts");
+        self.revive().await;
         let config = json!({"outcome_retention_s": self.retention_s});
         self.host.deploy_with(Guest::Witness, "crash", config).await;
         for node in 0..NODES {
@@ -139,7 +142,7 @@ impl World {
             {
                 return;
             }
-            self.tally.deaths += 1;
+            self.tally.starts += 1;
             if self.host.try_spawn_with(&self.faults).await.is_ok() {
                 return;
             }

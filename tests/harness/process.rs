@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::client::{Addresses, Answer, Client};
+use super::client::{Addresses, Answer, Client, Request};
 use super::faults::Faults;
 use super::guests::host_binary;
 use super::{Guest, PATIENCE, eventually};
@@ -53,6 +53,22 @@ impl Host {
         let mut host = Self { folder, child: None, client: Client::new(), args };
         host.spawn().await;
         host
+    }
+
+    /// A new host over what `write` puts into its folder, started with `args` beside it: what it wrote, when it does
+    /// not start.
+    pub(crate) async fn try_start_with(
+        args: &[&str],
+        write: impl FnOnce(&Path),
+    ) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut host = Self { folder, child: None, client: Client::new(), args };
+        write(&host.data());
+        match host.try_run(Command::new(host_binary())).await {
+            Ok(()) => Ok(host),
+            Err(problem) => Err(format!("{problem}\n{}", host.log())),
+        }
     }
 
     /// A new host with `guest` deployed as `app`.
@@ -152,10 +168,16 @@ impl Host {
 
     /// The same where every `fdatasync` of the journal fails while the file exists whose path this returns.
     pub(crate) async fn spawn_with_failing_syncs(&mut self) -> PathBuf {
+        self.spawn_with_failing_syncs_of("/journal-").await
+    }
+
+    /// The same for files whose paths hold `of`.
+    pub(crate) async fn spawn_with_failing_syncs_of(&mut self, of: &str) -> PathBuf {
         let library = self.preloaded("failing_syncs").await;
         let flag = self.folder.path().join("syncs-fail");
         let mut command = Command::new(host_binary());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_SYNCS_FAIL", &flag);
+        command.env("KEYSTEAD_TEST_SYNCS_OF", of);
         self.run(command).await;
         flag
     }
@@ -220,9 +242,9 @@ impl Host {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .args(self.line())
+            .arg("--data")
             .arg(self.data())
-            .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log.expect("the log file"))
@@ -267,12 +289,17 @@ impl Host {
 
     /// Deploys with an app's configuration.
     pub(crate) async fn deploy_with(&self, guest: Guest, app: &str, config: Value) -> Answer {
+        self.deploying(guest, app, config).await.answer().await.expect_status(200)
+    }
+
+    /// The same, not sent yet.
+    pub(crate) async fn deploying(&self, guest: Guest, app: &str, config: Value) -> Request {
         let component = guest.component().await;
         let config = config.to_string();
         let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
         let path = format!("/admin/v1/apps/{app}?config={config}");
         let request = self.client.admin(Method::PUT, path).body(component);
-        request.header("Content-Type", "application/wasm").answer().await.expect_status(200)
+        request.header("Content-Type", "application/wasm")
     }
 
     /// Gauges over all partitions; panics when one of them is poisoned.
@@ -331,6 +358,18 @@ impl Host {
             404 => Value::Null,
             _ => answer.expect_status(200).json(),
         }
+    }
+
+    /// On ports of its own, unless its arguments say where it listens.
+    fn line(&self) -> Vec<String> {
+        let mut line = vec!["serve".to_owned()];
+        for flag in ["--listen", "--admin"] {
+            if !self.args.iter().any(|arg| arg == flag) {
+                line.extend([flag.to_owned(), "127.0.0.1:0".to_owned()]);
+            }
+        }
+        line.extend_from_slice(&self.args);
+        line
     }
 
     fn log_path(&self) -> PathBuf {

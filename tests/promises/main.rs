@@ -13,6 +13,7 @@ mod exactly_once;
 mod isolated;
 mod nothing_lost;
 mod order;
+mod quotas;
 mod replies;
 mod sagas;
 mod serial;

@@ -1,10 +1,13 @@
 //! Every route of the admin API, one row each: what finds it, what it takes, and which role it asks for. The dispatch,
 //! the API's own OpenAPI document and the tests of access read this table, so none of them can miss a route.
 
+use std::borrow::Cow;
+
 use http::Method;
 
-use crate::access::Role;
-use crate::edge::Problem;
+use crate::access::{Role, Scope};
+use crate::edge::{Problem, path};
+use crate::ids::BadId;
 
 /// One route.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ pub(super) enum Id {
     Snapshots,
     Snapshot,
     SnapshotRemove,
+    Tokens,
+    TokenCreate,
+    TokenRevoke,
+    Audit,
 }
 
 /// A route and the parts of its path, not decoded yet, in order.
@@ -54,6 +61,64 @@ pub(super) enum Id {
 pub(super) struct Found<'a> {
     pub(super) route: &'static Route,
     pub(super) parts: [&'a str; PARTS_MAX],
+}
+
+/// Whom a route is for, beside its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody: it says nothing of what the host holds.
+    Open,
+    /// Who may touch the app in its path.
+    App,
+    /// Each token: what it shows or changes is looked up first, and is of the caller's apps only.
+    Shown,
+    /// Who may touch all apps.
+    Host,
+}
+
+impl Route {
+    /// Whom it is for. A new route without an app in its path is for tokens of all apps, until somebody sees to it
+    /// that it shows each caller its own apps only and says so here.
+    pub(super) fn reach(&self) -> Reach {
+        match self.id {
+            Id::Health => Reach::Open,
+            Id::OpenApi | Id::Apps => Reach::Shown,
+            Id::DeadLetters | Id::DeadLetter | Id::DeadDrop | Id::DeadRetry => Reach::Shown,
+            _ if self.braced().any(|part| part == "app") => Reach::App,
+            _ => Reach::Host,
+        }
+    }
+
+    /// What stands in braces in its path.
+    pub(super) fn braced(&self) -> impl Iterator<Item = &'static str> {
+        let parts = self.path.split('/');
+        parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+impl<'a> Found<'a> {
+    /// The app that the path names; empty when it names none.
+    ///
+    /// # Errors
+    /// When it is wrongly encoded.
+    pub(super) fn app(&self) -> Result<Cow<'a, str>, BadId> {
+        let mut named = self.route.braced().zip(self.parts);
+        match named.find(|(name, _)| *name == "app") {
+            Some((_, raw)) => path::segment("app", raw),
+            None => Ok(Cow::Borrowed("")),
+        }
+    }
+
+    /// What the door is asked about; `None` when nobody is asked.
+    pub(super) fn scope<'s>(&self, app: &'s Result<Cow<'a, str>, BadId>) -> Option<Scope<'s>> {
+        match self.route.reach() {
+            Reach::Open => None,
+            Reach::Shown => Some(Scope::Shown),
+            Reach::Host => Some(Scope::Host),
+            // Who is not let in does not hear what is wrong with the path.
+            Reach::App => Some(app.as_ref().map_or(Scope::Shown, |app| Scope::App(app))),
+        }
+    }
 }
 
 /// The most segments in braces that a path has.
@@ -189,6 +254,31 @@ pub(super) static ROUTES: &[Route] = &[
         Role::Admin,
         "Removes a snapshot",
         &[],
+    ),
+    route(Id::Tokens, Method::GET, "/admin/v1/tokens", Role::Admin, "All tokens", &[]),
+    route(
+        Id::TokenCreate,
+        Method::POST,
+        "/admin/v1/tokens",
+        Role::Admin,
+        "Makes a token; the answer is the only one with its secret",
+        &[],
+    ),
+    route(
+        Id::TokenRevoke,
+        Method::DELETE,
+        "/admin/v1/tokens/{id}",
+        Role::Admin,
+        "Takes a token away, from the next request on",
+        &[],
+    ),
+    route(
+        Id::Audit,
+        Method::GET,
+        "/admin/v1/audit",
+        Role::Admin,
+        "Who changed what, oldest first",
+        &[("after", "the last line's number"), LIMIT],
     ),
 ];
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::Output;
 use crate::otlp;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Rules, Server, ServerConfig};
 
 /// Run a host
 #[derive(Debug, clap::Args)]
@@ -57,6 +57,12 @@ pub(super) struct HostArgs {
         hide = true
     )]
     otlp_service: String,
+    /// Ask for a token on every request, also while there is none
+    #[arg(long)]
+    require_tokens: bool,
+    /// Ask nobody for a token on ingress, wherever it listens: for what stands behind a gateway of yours
+    #[arg(long, conflicts_with = "require_tokens")]
+    open_ingress: bool,
 }
 
 /// The signals that end a host.
@@ -83,6 +89,7 @@ impl HostArgs {
             workers: self.workers,
             compiler: Some(compiler),
             otlp: self.otlp()?,
+            rules: Rules { require_tokens: self.require_tokens, open_ingress: self.open_ingress },
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.

@@ -4,6 +4,7 @@
 //! in time.
 
 pub mod body;
+pub mod credential;
 #[cfg(test)]
 mod fuzz;
 pub mod guard;
@@ -81,6 +82,12 @@ pub async fn refused(
     let asked_first = parts.headers.contains_key(EXPECT);
     if !asked_first && problem.status() != StatusCode::REQUEST_TIMEOUT {
         let time_max = limits::DISCARD_TIME_MAX;
+        // Who may not come in does not get to send much either.
+        let stranger = matches!(problem.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let discard_bytes_max = match stranger {
+            true => limits::STRANGER_DISCARD_BYTES_MAX.min(discard_bytes_max),
+            false => discard_bytes_max,
+        };
         body::discard(body, body::Bounds { bytes_max: discard_bytes_max, time_max }).await;
     }
     problem.into_reply()

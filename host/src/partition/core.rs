@@ -2,7 +2,7 @@
 //! that a simulator can drive it. One thread at a time drives it. Invariants: commands of one entity are serial; a Delta is
 //! applied to the view in the order of its position; nothing is answered but through [`Commit`].
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::ledger::{Ledger, Pending};
 use super::mailbox::Mailboxes;
 use super::recent::Recent;
 use super::request::{PartitionStatus, Refusal};
+use super::turns::Turns;
 use super::view::{ReadError, View};
 pub(crate) use super::work::{Caller, Entry, Idempotency, InFlight, Query, Waiter, Work};
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) retention_s: u64,
     pub(crate) mailbox_max: usize,
+    /// Its share of turns.
+    pub(crate) weight: u32,
 }
 
 impl Default for Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
+            weight: 1,
         }
     }
 }
@@ -92,7 +96,7 @@ pub(crate) struct Core {
     /// Queries that will not come back to the machine: as many as there are further references.
     queries: Arc<()>,
     /// Entities whose turn came while the executor or the batch was full.
-    stalled: VecDeque<EntityRef>,
+    stalled: Turns,
     outputs: Vec<Output>,
     /// The chain up to the last durable position.
     mark: Mark,
@@ -135,7 +139,7 @@ impl Core {
             touched: HashMap::new(),
             running: 0,
             queries: Arc::default(),
-            stalled: VecDeque::new(),
+            stalled: Turns::default(),
             outputs: vec![],
             mark,
             frozen: None,
@@ -188,7 +192,7 @@ impl Core {
         }
         // A step happens after every call, so it must not look at more of them than it can start.
         while self.can_run()
-            && let Some(entity) = self.stalled.pop_front()
+            && let Some(entity) = self.stalled.pop(|app| self.apps.settings(app).weight)
         {
             self.dispatch(&entity);
         }
@@ -279,7 +283,12 @@ impl Core {
         self.poisoned = Some(why);
         self.commit.refuse(&refusal);
         self.refuse_waiting(&refusal);
-        self.outputs.clear();
+        // IMPORTANT: guest calls that were not handed out will not come back, and are not waited for.
+        for output in self.outputs.drain(..) {
+            if let Output::Run(job) = output {
+                self.running -= usize::from(job.direct.is_none());
+            }
+        }
     }
 
     /// The value, or `None` after poisoning the partition with the error.
@@ -343,7 +352,7 @@ impl Core {
             return;
         }
         if !self.can_run() {
-            self.stalled.push_back(entity.clone());
+            self.stalled.push(entity.clone());
             return;
         }
         if let Some(entry) = self.mailboxes.take(entity) {
@@ -436,7 +445,7 @@ impl Core {
         // In order, so that one disk gives one run.
         let entities: BTreeSet<EntityRef> =
             self.ledger.queued.values().map(|queued| queued.message.target.clone()).collect();
-        self.stalled.extend(entities);
+        entities.into_iter().for_each(|entity| self.stalled.push(entity));
     }
 
     fn make_due(&mut self, now_ms: u64) {

@@ -22,6 +22,7 @@ use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
+use crate::logging;
 use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
@@ -123,6 +124,9 @@ struct AppQueue {
     waiting: VecDeque<(Job, Arc<dyn Told>)>,
     running: usize,
     in_turn: bool,
+    /// Its share of turns, and how many it may yet have in this one.
+    weight: u32,
+    left: u32,
 }
 
 impl Executor {
@@ -154,7 +158,8 @@ impl Executor {
         let wake = (jobs.len() - usize::from(here && !jobs.is_empty())).min(queues.idle);
         for job in jobs {
             let app = job.message.target.app().to_owned();
-            queues.push(app, (job, told.clone()));
+            let weight = self.shared.weight(&app);
+            queues.push(app, weight, (job, told.clone()));
         }
         let waits = queues.waiting > queues.idle;
         drop(queues);
@@ -234,9 +239,10 @@ impl Executor {
 }
 
 impl Queues {
-    fn push(&mut self, app: String, job: (Job, Arc<dyn Told>)) {
+    fn push(&mut self, app: String, weight: u32, job: (Job, Arc<dyn Told>)) {
         self.waiting += 1;
         let queue = self.apps.entry(app.clone()).or_default();
+        queue.weight = weight;
         queue.waiting.push_back(job);
         if !queue.in_turn && queue.running < limits::APP_RUNNING_MAX {
             queue.in_turn = true;
@@ -250,9 +256,15 @@ impl Queues {
         let job = queue.waiting.pop_front()?;
         self.waiting -= 1;
         queue.running += 1;
+        if queue.left == 0 {
+            queue.left = queue.weight.max(1);
+        }
+        queue.left -= 1;
         queue.in_turn = !queue.waiting.is_empty() && queue.running < limits::APP_RUNNING_MAX;
-        if queue.in_turn {
-            self.turn.push_back(app);
+        match (queue.in_turn, queue.left) {
+            (true, 0) => self.turn.push_back(app),
+            (true, _) => self.turn.push_front(app),
+            (false, _) => queue.left = 0,
         }
         Some(job)
     }
@@ -323,6 +335,10 @@ impl Shared {
         (guard, timeout.timed_out())
     }
 
+    fn weight(&self, app: &str) -> u32 {
+        self.registry.app(app).map_or(1, |app| app.config.quotas.weight)
+    }
+
     fn is_quick(&self, message: &Message, now: Duration) -> bool {
         let Some(app) = self.registry.app(message.target.app()) else { return true };
         let handler = app.contract.handler(message.target.kind(), &message.handler);
@@ -340,6 +356,7 @@ impl Shared {
         let cause = view.cause;
         let read_only = matches!(work, Work::Query(_));
         let span = spans::of(&work, &message, attempt);
+        let _lines = logging::turn(message.clone(), attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
             let start = StartParts { attempt, span, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)

@@ -18,6 +18,7 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::logging;
 use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
@@ -182,9 +183,8 @@ impl Core {
         }
         let retry = self.apps.settings(entry.message.target.app()).retry;
         let attempts = entry.attempts + 1;
-        tracing::debug!(
-            message = %entry.message.id, entity = %entry.message.target, attempts, %failure, "attempt failed"
-        );
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::debug!(%failure, "attempt failed");
         if attempts >= retry.attempts_max {
             return self.park(&entry, failure.to_string(), version);
         }
@@ -202,7 +202,8 @@ impl Core {
     /// Gives up on a message and keeps it whole.
     fn park(&mut self, entry: &Entry, reason: String, version: u64) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
-        tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::warn!(%reason, "parked");
         metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));

@@ -28,6 +28,7 @@ mod spans;
 #[doc(hidden)]
 pub mod stages;
 mod transaction;
+mod turns;
 mod view;
 mod work;
 
@@ -81,6 +82,7 @@ enum Request {
     Read(Invocation, oneshot::Sender<Answered<Answer>>),
     Message(MessageId, bool, oneshot::Sender<Answered<MessageStatus>>),
     Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
+    MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     DeadLetters(
@@ -169,6 +171,14 @@ impl Partition {
             }
         }
         self.ask(|to| Request::Message(id, false, to)).await
+    }
+
+    /// The app that a message is for which waits or is parked.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
+        self.ask(|to| Request::MessageApp(id, to)).await
     }
 
     /// Cancels a message that has not started.
@@ -347,6 +357,7 @@ impl Apps for Registry {
             retry: app.config.retry,
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
+            weight: app.config.quotas.weight,
         })
     }
 }
@@ -359,6 +370,7 @@ impl Request {
             Self::Read(invocation, to) => core.read(invocation, to),
             Self::Message(id, wait, to) => core.message(id, wait, to),
             Self::Cancel(id, to) => core.cancel(id, to),
+            Self::MessageApp(id, to) => core.message_app(id, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::DeadLetters(app, after, limit, to) => {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::core::Work;
 use super::executor::Verdict;
+use crate::ids::{EntityRef, MessageId};
 use crate::limits;
+use crate::logging::Subject;
 use crate::metrics::GuestEnd;
 use crate::record::message::{Message, Origin};
 use crate::trace::{self, Context, Span, What};
@@ -72,4 +74,18 @@ pub(crate) fn ended(
         handler: message.handler.clone(),
         what: What::Turn { message: message.id, attempt, origin, outcome, error },
     });
+}
+
+impl Subject for Message {
+    fn entity(&self) -> &EntityRef {
+        &self.target
+    }
+
+    fn message(&self) -> MessageId {
+        self.id
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        self.trace.as_deref()
+    }
 }

@@ -2,6 +2,7 @@
 //! dashboard asks for what exists, a causal chain is one trace, and no secret is in a log.
 
 mod collector;
+mod logs;
 mod metrics;
 mod page;
 mod traces;

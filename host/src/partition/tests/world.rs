@@ -104,7 +104,7 @@ impl Apps for Two {
         let left = app == APPS[0];
         let retry = RetryPolicy { initial_ms: 5, max_ms: 60, attempts_max: attempts_max(app) };
         let (retention_s, mailbox_max) = if left { (4, 4) } else { (600, 1_000) };
-        Settings { retry, retention_s, mailbox_max }
+        Settings { retry, retention_s, mailbox_max, weight: 1 + app.len() as u32 % 3 }
     }
 }
 
