@@ -1,9 +1,9 @@
 // The frame around the pages: which one is shown, where the host is, theme, keys, and who is asked for a token.
 
-import { Away, ask, can, hasToken, learn, onUnauthorized, setToken, watch } from "./api.js";
+import { Away, ask, can, every, get, hasToken, learn, onUnauthorized, setToken, watch } from "./api.js";
 import { apps } from "./apps.js";
 import { dead } from "./dead.js";
-import { button, by, dialog, failure, field, heading, input, link, make, say, span } from "./dom.js";
+import { button, by, dialog, failure, field, heading, input, make, say, span } from "./dom.js";
 import { entities } from "./entities.js";
 import { journey } from "./journey.js";
 import { overview } from "./overview.js";
@@ -110,6 +110,10 @@ watch((state) => {
   if (came && learned) learn().catch(() => {});
 });
 setInterval(() => { if (connection.away) showConnection(); }, 1000);
+// A page that asks nothing by itself should say so too when the host goes away.
+every(2000, new AbortController().signal, async () => {
+  if (Date.now() - connection.seen > 3000) await get("/admin/v1/health");
+});
 
 // A token, when the host wants one.
 
