@@ -19,9 +19,11 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod versions;
 mod watch;
 mod wit;
 
@@ -69,6 +71,14 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
+    Versions(versions::VersionsArgs),
+    Activate(versions::ActivateArgs),
+    Rollback(versions::RollbackArgs),
+    Ramp(versions::RampArgs),
+    #[command(subcommand)]
+    Config(settings::ConfigVerb),
+    #[command(subcommand)]
+    Secret(settings::SecretVerb),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -136,6 +146,12 @@ impl Verb {
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
+            Self::Versions(args) => block_on(versions::versions(&args, out)),
+            Self::Activate(args) => block_on(versions::activate(&args, out)),
+            Self::Rollback(args) => block_on(versions::rollback(&args, out)),
+            Self::Ramp(args) => block_on(versions::ramp(&args, out)),
+            Self::Config(verb) => block_on(settings::config(&verb, out)),
+            Self::Secret(verb) => block_on(settings::secret(&verb, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),
         }

@@ -96,7 +96,7 @@ impl Ingress {
 
     async fn call(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
         let address = Address::decode("call", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.serving(&address)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
         let input = input::read(parts, body, handler).await?;
@@ -107,7 +107,7 @@ impl Ingress {
 
     async fn send(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
         let address = Address::decode("send", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.serving(&address)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
         let input = input::read(parts, body, handler).await?;
@@ -118,7 +118,7 @@ impl Ingress {
 
     async fn read(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
         let address = Address::decode("read", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.serving(&address)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
         let input = query_input(parts, body, handler).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
@@ -127,15 +127,23 @@ impl Ingress {
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
     }
 
+    /// The version of the app that the entity is on.
+    fn serving(&self, address: &Address<'_>) -> Result<Arc<App>, Problem> {
+        let entity = &address.entity;
+        let app = self.registry.serving(entity, &address.handler);
+        app.ok_or_else(|| self.unknown_app(entity.app()))
+    }
+
+    /// The live version.
     fn app(&self, name: &str) -> Result<Arc<App>, Problem> {
-        self.registry.app(name).ok_or_else(|| {
-            let names: Vec<_> = self.registry.apps().iter().map(|app| app.name.clone()).collect();
-            let known = address::listed(names.iter().map(String::as_str));
-            Problem::not_found(
-                "unknown_app",
-                format!("there is no app {name:?}; deployed: {known}"),
-            )
-        })
+        self.registry.app(name).ok_or_else(|| self.unknown_app(name))
+    }
+
+    fn unknown_app(&self, name: &str) -> Problem {
+        let apps = self.registry.apps();
+        let names: Vec<_> = apps.iter().map(|app| app.name.as_str()).collect();
+        let known = address::listed(names.into_iter());
+        Problem::not_found("unknown_app", format!("there is no app {name:?}; deployed: {known}"))
     }
 }
 
