@@ -195,10 +195,8 @@ impl Page {
                 self.trouble.push(params.to_string());
             }
             // A refused request is the page's to show, and no error of its own.
-            "Log.entryAdded" if params["entry"]["level"] == "error" => {
-                if params["entry"]["source"] != "network" {
-                    self.trouble.push(params.to_string());
-                }
+            "Log.entryAdded" if params["entry"]["level"] == "error" if params["entry"]["source"] != "network" => {
+                self.trouble.push(params.to_string());
             }
             _ => {}
         }

@@ -9,8 +9,10 @@ mod entities;
 mod history;
 mod openapi;
 mod routes;
+mod settings;
 mod snapshots;
 mod tokens;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -161,6 +163,14 @@ impl Admin {
             Id::Apps => self.apps(caller),
             Id::App => self.app(first),
             Id::Deploy => self.deploy(parts, body, first, facts).await,
+            Id::Versions => self.versions(first).await,
+            Id::Activate => self.activate(parts, first, second).await,
+            Id::RollBack => self.roll_back(parts, first).await,
+            Id::Ramp => self.ramp(parts, first, second).await,
+            Id::Config => self.config(first),
+            Id::Configure => self.configure(body, first).await,
+            Id::SetSecret => self.set_secret(body, first, second).await,
+            Id::UnsetSecret => self.unset_secret(first, second).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,

@@ -20,11 +20,13 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token;
 mod typed;
+mod versions;
 mod watch;
 mod wit;
 
@@ -94,6 +96,14 @@ enum Verb {
     #[command(subcommand)]
     Token(token::Verb),
     Audit(audit::Args),
+    Versions(versions::VersionsArgs),
+    Activate(versions::ActivateArgs),
+    Rollback(versions::RollbackArgs),
+    Ramp(versions::RampArgs),
+    #[command(subcommand)]
+    Config(settings::ConfigVerb),
+    #[command(subcommand)]
+    Secret(settings::SecretVerb),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -173,6 +183,12 @@ impl Verb {
             Self::Token(verb) => block_on(token::run(&verb, out)),
             Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
+            Self::Versions(args) => block_on(versions::versions(&args, out)),
+            Self::Activate(args) => block_on(versions::activate(&args, out)),
+            Self::Rollback(args) => block_on(versions::rollback(&args, out)),
+            Self::Ramp(args) => block_on(versions::ramp(&args, out)),
+            Self::Config(verb) => block_on(settings::config(&verb, out)),
+            Self::Secret(verb) => block_on(settings::secret(&verb, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),
         }
