@@ -116,7 +116,10 @@ impl Page {
             "Space" => (" ", 32, " "),
             sign => (sign, 0, sign),
         };
-        let event = |kind: &str| json!({"type": kind, "key": key, "code": name, "text": text, "windowsVirtualKeyCode": code});
+        let event = |kind: &str| {
+            json!({"type": kind, "key": key, "code": name, "text": text,
+                   "windowsVirtualKeyCode": code})
+        };
         self.ask("Input.dispatchKeyEvent", event("keyDown")).await;
         self.ask("Input.dispatchKeyEvent", event("keyUp")).await;
     }
@@ -195,7 +198,10 @@ impl Page {
                 self.trouble.push(params.to_string());
             }
             // A refused request is the page's to show, and no error of its own.
-            "Log.entryAdded" if params["entry"]["level"] == "error" if params["entry"]["source"] != "network" => {
+            "Log.entryAdded"
+                if params["entry"]["level"] == "error"
+                    && params["entry"]["source"] != "network" =>
+            {
                 self.trouble.push(params.to_string());
             }
             _ => {}

@@ -442,11 +442,8 @@ impl Shared {
                     verdict => verdict,
                 };
                 let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
-                app.metrics.guest(kind, verdict.end(), took);
+                self.ended((&app, kind), message, attempt, &verdict, (began, now));
                 spans::ended(span, message, attempt, &verdict, (began, now));
-                if attempt == 1 {
-                    self.count(&app, is_failure(&verdict, message), now);
-                }
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
@@ -455,6 +452,21 @@ impl Shared {
 }
 
 impl Shared {
+    /// Measures a call that has ended.
+    fn ended(
+        &self,
+        (app, kind): (&App, GuestKind),
+        message: &Message,
+        attempt: u32,
+        verdict: &Verdict,
+        (began, now): (Duration, Duration),
+    ) {
+        app.metrics.guest(kind, verdict.end(), now.saturating_sub(began));
+        if attempt == 1 {
+            self.count(app, is_failure(verdict, message), now);
+        }
+    }
+
     /// During a ramp: counts how a first attempt ended, and ends the ramp when the new version is worse.
     fn count(&self, app: &App, failed: bool, now: Duration) {
         let reason = app.trial.as_ref().and_then(|(side, trial)| trial.ended(*side, failed, now));
