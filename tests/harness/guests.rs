@@ -29,6 +29,8 @@ pub(crate) enum Guest {
     Bank,
     /// `examples/shop`.
     Shop,
+    /// `tests/guests/witness`: `cell`s that say what was before, and `node`s that number what they send.
+    Witness,
 }
 
 impl Guest {
@@ -44,6 +46,7 @@ impl Guest {
             Self::SecondEdition => "tests/guests/edition2",
             Self::Bank => "examples/bank",
             Self::Shop => "examples/shop",
+            Self::Witness => "tests/guests/witness",
         })
     }
 
@@ -58,6 +61,7 @@ impl Guest {
         static SECOND_EDITION: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
         static SHOP: OnceCell<Bytes> = OnceCell::const_new();
+        static WITNESS: OnceCell<Bytes> = OnceCell::const_new();
         let cell = match self {
             Self::Hostile => &HOSTILE,
             Self::Ledger => &LEDGER,
@@ -68,14 +72,20 @@ impl Guest {
             Self::SecondEdition => &SECOND_EDITION,
             Self::Bank => &BANK,
             Self::Shop => &SHOP,
+            Self::Witness => &WITNESS,
         };
         cell.get_or_init(|| build(self.folder())).await.clone()
     }
 }
 
-/// The binary under test.
+/// The binary that cargo built for the tests.
 pub(crate) fn keystead() -> &'static str {
     env!("CARGO_BIN_EXE_keystead")
+}
+
+/// The host under test: that one, or the one that `KEYSTEAD_BINARY` names.
+pub(crate) fn host_binary() -> PathBuf {
+    std::env::var_os("KEYSTEAD_BINARY").map_or_else(|| keystead().into(), PathBuf::from)
 }
 
 /// What cargo needs to know when a test calls it: where to build, so that all tests share one folder, which

@@ -3,6 +3,7 @@
 
 mod apps;
 mod artifact;
+mod audit;
 mod bench;
 mod build;
 mod client;
@@ -20,8 +21,10 @@ mod output;
 mod sample;
 mod serve;
 mod settings;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+mod token;
 mod typed;
 mod versions;
 mod watch;
@@ -33,6 +36,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::logging;
 use client::ClientError;
 use output::Output;
 
@@ -41,7 +45,7 @@ use output::Output;
 #[command(name = "keystead", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage. KEYSTEAD_LOG sets what goes to stderr: \
-                        error, warn, info, debug or trace."
+                        error, warn, info, debug or trace; KEYSTEAD_LOG_FORMAT how it looks: text or json."
 )]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people
@@ -50,8 +54,24 @@ pub struct Cli {
     /// How much to say on stderr
     #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
     log: Option<LevelFilter>,
+    /// How it looks on stderr
+    #[arg(
+        long,
+        env = "KEYSTEAD_LOG_FORMAT",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,6 +99,11 @@ enum Verb {
     Config(settings::ConfigVerb),
     #[command(subcommand)]
     Secret(settings::SecretVerb),
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Audit(audit::Args),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -110,6 +135,15 @@ impl Cli {
             Verb::Serve(_) | Verb::Dev(_) => LevelFilter::INFO,
             _ => LevelFilter::WARN,
         })
+    }
+
+    /// How lines on stderr look.
+    #[must_use]
+    pub fn log_format(&self) -> logging::Format {
+        match self.log_format {
+            LogFormat::Text => logging::Format::Text,
+            LogFormat::Json => logging::Format::Json,
+        }
     }
 
     /// Runs the verb, says what went wrong, and gives the exit code.
@@ -145,6 +179,9 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
+            Self::Token(verb) => block_on(token::run(&verb, out)),
+            Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Versions(args) => block_on(versions::versions(&args, out)),
             Self::Activate(args) => block_on(versions::activate(&args, out)),

@@ -63,6 +63,18 @@ impl Core {
         self.commit.reply(self.commit.applied(), status, reply);
     }
 
+    /// The app that a message is for which waits or is parked.
+    pub(crate) fn message_app(
+        &mut self,
+        id: MessageId,
+        reply: oneshot::Sender<Answered<Option<String>>>,
+    ) {
+        let waiting = self.ledger.waiting(id).map(|message| message.target.app());
+        let parked = || self.ledger.dead.get(&id).map(|dead| dead.message.target.app());
+        let app = waiting.or_else(parked).map(str::to_owned);
+        self.commit.reply(self.commit.applied(), app, reply);
+    }
+
     /// Cancels a message that has not started.
     pub(crate) fn cancel(&mut self, id: MessageId, reply: oneshot::Sender<Answered<Cancelled>>) {
         if let Err(refusal) = self.open() {
@@ -286,6 +298,7 @@ impl Portrait {
             value: readable_value(value),
         });
         let timers = self.pending.iter().flat_map(|pending| &pending.timers);
+        let timers = timers.flat_map(|(name, set)| set.iter().map(move |timer| (name, timer)));
         let timers = timers.map(|(name, timer)| TimerEntry {
             name: name.clone(),
             handler: timer.message.handler.clone(),

@@ -1,7 +1,7 @@
 //! Deploying: a component's bytes become a kept version of an app and, mostly, its live one. Everything is compared
 //! before anything changes. Invariant: what is refused has changed nothing.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::Registry;
 use super::contract::{Contract, ContractError};
@@ -12,6 +12,7 @@ use super::served::{App, Served};
 use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Guest, PrepareError};
 use crate::ids::{BadId, VersionId, check_name};
+use crate::metrics;
 
 /// How to deploy.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +40,7 @@ pub struct Deployed {
     pub breaking: Vec<String>,
 }
 
-/// Why a deploy was refused; nothing has changed.
+/// Why a deploy was refused; nothing has changed, but for [`DeployError::Storage`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The app's name is not a name.
@@ -68,7 +69,8 @@ pub enum DeployError {
     /// It is to stay beside the live version, and there is none.
     #[error("there is no live version of {0} to keep it beside; deploy it as the live one")]
     NothingLive(String),
-    /// The disk failed.
+    /// The disk failed. What is live goes on being live; whether the next start finds it or the new version is not
+    /// known until a deploy succeeds.
     #[error("the registry could not be written: {0}")]
     Storage(String),
 }
@@ -77,7 +79,7 @@ impl Registry {
     /// Makes `component` the live version of `app`, or as `how` says. Blocks for as long as compiling takes.
     ///
     /// # Errors
-    /// [`DeployError`]; nothing has changed then.
+    /// [`DeployError`]; it says what has changed then.
     pub fn deploy(
         &self,
         app: &str,
@@ -90,13 +92,14 @@ impl Registry {
         }
         let version = VersionId::of(component);
         let unchanged = Deployed { version, changed: false, diff: vec![], breaking: vec![] };
-        if self.served(app).is_some_and(|served| is_done(&served, version, how)) {
+        let recorded = !self.publishing().contains(app);
+        if recorded && self.served(app).is_some_and(|served| is_done(&served, version, how)) {
             return Ok(unchanged);
         }
         let (guest, contract) = self.made(app, component)?;
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let served = self.served(app);
-        if served.as_ref().is_some_and(|served| is_done(served, version, how)) {
+        let mut unsure = self.publishing();
+        let (served, recorded) = (self.served(app), !unsure.contains(app));
+        if recorded && served.as_ref().is_some_and(|served| is_done(served, version, how)) {
             return Ok(unchanged);
         }
         let mut record = match self.store.record(app) {
@@ -110,7 +113,8 @@ impl Registry {
         };
         let mut deployed = compare(served.as_deref(), &record, version, &contract);
         let same_config = how.config.as_ref().is_none_or(|config| *config == record.config);
-        deployed.changed = !(how.inactive && same_config && record.deployment(version).is_some());
+        let kept = how.inactive && same_config && record.deployment(version).is_some();
+        deployed.changed = !(kept && recorded);
         if how.dry_run || !deployed.changed {
             return Ok(deployed);
         }
@@ -139,9 +143,15 @@ impl Registry {
             secrets,
             guest,
             logs: served.as_ref().map(|served| served.live.logs.clone()).unwrap_or_default(),
+            metrics: metrics::app(app),
+            quota: served.as_ref().map(|served| served.live.quota.clone()).unwrap_or_default(),
             trial: None,
         };
+        // IMPORTANT: a failed write may be there after a restart, so who deploys the live version next is not told
+        // that it is recorded until it is.
+        unsure.insert(app.into());
         self.install(component, new, served.as_deref(), record, how.inactive).map_err(storage)?;
+        unsure.remove(app);
         Ok(deployed)
     }
 

@@ -8,9 +8,12 @@ mod contract;
 mod deploy;
 mod diff;
 mod fits;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod lineage;
 mod logbook;
 mod pace;
+mod quota;
 mod record;
 mod secrets;
 mod served;
@@ -20,9 +23,9 @@ mod tests;
 mod trial;
 mod weight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::Context;
 
@@ -33,6 +36,7 @@ pub use diff::{Change, How, Item};
 pub use lineage::{Field, State};
 pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
+pub use quota::{OverQuota, Quota, Ticket};
 pub use record::{Halted, Offer};
 pub use secrets::{Secret, Secrets};
 pub use served::App;
@@ -41,6 +45,7 @@ pub use trial::{Side, Trial};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::ids::{EntityRef, VersionId};
+use crate::metrics;
 
 use record::Record;
 use served::Served;
@@ -52,8 +57,9 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     store: Store,
     apps: RwLock<BTreeMap<String, Arc<Served>>>,
-    /// Held from the comparison with what is served to its replacement.
-    publishing: Mutex<()>,
+    /// Held from the comparison with what is served to its replacement. Names the apps whose last change failed
+    /// while it was written: their record may say something else than what is served.
+    publishing: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -75,7 +81,7 @@ impl Registry {
                 }
             }
         }
-        let (apps, publishing) = (RwLock::new(apps), Mutex::new(()));
+        let (apps, publishing) = (RwLock::new(apps), Mutex::default());
         let registry = Self { engine, clock, store, apps, publishing };
         registry.collect();
         Ok(registry)
@@ -106,6 +112,10 @@ impl Registry {
     pub fn ramped(&self, app: &str) -> Option<(VersionId, u8)> {
         let served = self.served(app)?;
         served.ramp.as_ref().map(|ramp| (ramp.app.version, ramp.percent))
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn served(&self, name: &str) -> Option<Arc<Served>> {
@@ -162,6 +172,8 @@ fn version_of(
         secrets: secrets.clone(),
         guest,
         logs: Arc::default(),
+        metrics: metrics::app(&record.app),
+        quota: Arc::default(),
         trial: None,
     })
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use super::contract::Contract;
 use super::logbook::LogBook;
+use super::quota::Quota;
 use super::secrets::Secrets;
 use super::trial::{Side, Trial};
 use crate::config::AppConfig;
 use crate::engine::Guest;
 use crate::ids::{EntityRef, VersionId};
 use crate::limits;
+use crate::metrics::AppMetrics;
 
 /// One version of a deployed app as it is now; a change of the app makes a new one.
 #[derive(Clone)]
@@ -32,6 +34,10 @@ pub struct App {
     pub guest: Guest,
     /// What its guests logged; one for all versions.
     pub logs: Arc<LogBook>,
+    /// What is measured of it; one for all versions.
+    pub metrics: Arc<AppMetrics>,
+    /// What it has used of its quotas; one for all versions.
+    pub quota: Arc<Quota>,
     /// While it is one of the two versions of a ramp: which, and how they do.
     pub trial: Option<(Side, Arc<Trial>)>,
 }
