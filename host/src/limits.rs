@@ -416,9 +416,9 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(APP_VERSIONS_READY + 2 < APP_VERSIONS_KEPT, "what is ready and what is served is kept");
     assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
     assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");
-    assert!(APP_VERSIONS_READY + 2 < APP_VERSIONS_KEPT, "what is ready and what is served is kept");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };
 

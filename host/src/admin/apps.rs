@@ -77,8 +77,8 @@ impl Admin {
         let took = self.clock.monotonic().saturating_sub(began);
         metrics::deployed(deployed.as_ref().ok().map(|deployed| deployed.changed), took);
         let mut shown = deployed_shown(&deployed.map_err(refused)?);
-        shown["app"] = json!(app);
         facts.after = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
+        shown["app"] = json!(app);
         edge::json(StatusCode::OK, &shown)
     }
 

@@ -164,13 +164,13 @@ impl Admin {
             Id::App => self.app(first),
             Id::Deploy => self.deploy(parts, body, first, facts).await,
             Id::Versions => self.versions(first).await,
-            Id::Activate => self.activate(parts, first, second).await,
-            Id::RollBack => self.roll_back(parts, first).await,
-            Id::Ramp => self.ramp(parts, first, second).await,
             Id::Config => self.config(first),
-            Id::Configure => self.configure(body, first).await,
-            Id::SetSecret => self.set_secret(body, first, second).await,
-            Id::UnsetSecret => self.unset_secret(first, second).await,
+            Id::Activate
+            | Id::RollBack
+            | Id::Ramp
+            | Id::Configure
+            | Id::SetSecret
+            | Id::UnsetSecret => self.change_app(parts, body, found, facts).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,

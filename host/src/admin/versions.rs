@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::request::Parts;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::apps::{unknown_app, unprepared};
+use super::apps::{live, unknown_app, unprepared};
+use super::routes::{Found, Id};
+use crate::access::audit::Facts;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, path};
 use crate::registry::{Activated, ChangeError, Registry, Version, Versions};
@@ -22,13 +25,41 @@ impl Admin {
         edge::json(StatusCode::OK, &shown(&app, &versions))
     }
 
-    /// `POST /admin/v1/apps/{app}/versions/{version}/activate?breaking=true`.
-    pub(super) async fn activate(
+    /// A change of an app that is deployed. The audit log is told what it was before and is after.
+    pub(super) async fn change_app(
         &self,
         parts: &Parts,
-        app: &str,
-        version: &str,
+        body: &mut Incoming,
+        found: &Found<'_>,
+        facts: &mut Facts,
     ) -> Result<Reply, Problem> {
+        let [app, part, ..] = found.parts;
+        facts.before = self.told(app);
+        let reply = match found.route.id {
+            Id::Activate => self.activate(parts, app, part).await,
+            Id::RollBack => self.roll_back(parts, app).await,
+            Id::Ramp => self.ramp(parts, app, part).await,
+            Id::Configure => self.configure(body, app).await,
+            Id::SetSecret => self.set_secret(body, app, part).await,
+            _ => self.unset_secret(app, part).await,
+        };
+        facts.after = self.told(app);
+        reply
+    }
+
+    /// What the audit log says of an app: of its secrets only the names.
+    fn told(&self, app: &str) -> Value {
+        let Ok(app) = self.named(app) else { return Value::Null };
+        let mut told = live(&app);
+        told["secrets"] = json!(app.secrets.names().collect::<Vec<_>>());
+        if let Some((version, percent)) = self.registry.ramped(&app.name) {
+            told["ramp"] = json!({"version": version.to_string(), "percent": percent});
+        }
+        told
+    }
+
+    /// `POST /admin/v1/apps/{app}/versions/{version}/activate?breaking=true`.
+    async fn activate(&self, parts: &Parts, app: &str, version: &str) -> Result<Reply, Problem> {
         let (app, version) = names(app, version)?;
         let mut params = Params::new(parts.uri.query())?;
         let breaking = params.parsed("breaking", "true or false")?.unwrap_or(false);
@@ -39,7 +70,7 @@ impl Admin {
     }
 
     /// `POST /admin/v1/apps/{app}/rollback?breaking=true`.
-    pub(super) async fn roll_back(&self, parts: &Parts, app: &str) -> Result<Reply, Problem> {
+    async fn roll_back(&self, parts: &Parts, app: &str) -> Result<Reply, Problem> {
         let app = path::segment("app", app)?.into_owned();
         let mut params = Params::new(parts.uri.query())?;
         let breaking = params.parsed("breaking", "true or false")?.unwrap_or(false);
@@ -50,12 +81,7 @@ impl Admin {
     }
 
     /// `POST /admin/v1/apps/{app}/versions/{version}/ramp?percent=10&breaking=true`.
-    pub(super) async fn ramp(
-        &self,
-        parts: &Parts,
-        app: &str,
-        version: &str,
-    ) -> Result<Reply, Problem> {
+    async fn ramp(&self, parts: &Parts, app: &str, version: &str) -> Result<Reply, Problem> {
         let (app, version) = names(app, version)?;
         let mut params = Params::new(parts.uri.query())?;
         let breaking = params.parsed("breaking", "true or false")?.unwrap_or(false);

@@ -91,11 +91,6 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
-    #[command(subcommand)]
-    Snapshot(snapshot::Verb),
-    #[command(subcommand)]
-    Token(token::Verb),
-    Audit(audit::Args),
     Versions(versions::VersionsArgs),
     Activate(versions::ActivateArgs),
     Rollback(versions::RollbackArgs),
@@ -104,6 +99,11 @@ enum Verb {
     Config(settings::ConfigVerb),
     #[command(subcommand)]
     Secret(settings::SecretVerb),
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Audit(audit::Args),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),

@@ -206,9 +206,8 @@ impl Ingress {
 
     fn unknown_app(&self, name: &str, caller: &Caller) -> Problem {
         let apps = self.registry.apps();
-        let names = apps.iter().map(|app| app.name.as_str());
-        let names: Vec<_> = names.filter(|name| caller.sees(name)).collect();
-        let known = address::listed(names.into_iter());
+        let names = apps.iter().map(|app| app.name.as_str()).filter(|name| caller.sees(name));
+        let known = address::listed(names.collect::<Vec<_>>().into_iter());
         Problem::not_found("unknown_app", format!("there is no app {name:?}; deployed: {known}"))
     }
 }

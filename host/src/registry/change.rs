@@ -2,7 +2,8 @@
 //! secrets. None of it compiles while the compiled code is kept. Invariant: what is served is on disk before anybody
 //! sees it; only a ramp that halts itself is taken back first and written down after.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -19,7 +20,10 @@ use crate::ids::VersionId;
 /// Fewest digits that a version may be named by.
 const PREFIX_DIGITS_MIN: usize = 4;
 
-/// Why a change was refused; nothing has changed.
+/// Names of apps of which it is not sure what the next start finds.
+type Unsure = BTreeSet<String>;
+
+/// Why a change was refused; nothing has changed, but for [`ChangeError::Storage`].
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// There is no such app.
@@ -80,7 +84,8 @@ pub enum ChangeError {
     /// What it describes is not right.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// The disk failed.
+    /// The disk failed. What is served goes on; whether the next start finds it or what was wanted is not known
+    /// until a change succeeds.
     #[error("the registry could not be read or written: {0}")]
     Storage(String),
 }
@@ -161,7 +166,7 @@ impl Registry {
         breaking: bool,
     ) -> Result<Activated, ChangeError> {
         let candidate = self.candidate(app, resolve(app, &self.record_of(app)?, version)?)?;
-        let _one_at_a_time = self.lock();
+        let mut unsure = self.publishing();
         let (served, mut record) = self.present(app, &candidate)?;
         let mut breaks = candidate.contract.breaks(&served.live.contract);
         breaks.extend(lineage::unreadable(&record.states, &candidate.contract));
@@ -171,7 +176,8 @@ impl Registry {
         let same = served.live.version == candidate.version && served.ramp.is_none();
         let unchanged = same && !self.store.is_unsure(app);
         record.activate(candidate.version, &candidate.contract);
-        self.switch(&served, record, candidate, !unchanged)
+        let changed = !unchanged || unsure.contains(app);
+        self.switch(&served, record, candidate, changed, &mut unsure)
     }
 
     /// Makes the version before the live one live again. Ends a ramp. Callers that use what only the live version has
@@ -184,7 +190,7 @@ impl Registry {
         let previous = self.record_of(app)?.previous();
         let previous = previous.ok_or_else(|| ChangeError::NoPrevious(app.into()))?;
         let candidate = self.candidate(app, previous)?;
-        let _one_at_a_time = self.lock();
+        let mut unsure = self.publishing();
         let (served, mut record) = self.present(app, &candidate)?;
         if record.previous() != Some(previous) {
             return Err(ChangeError::Moved(app.into()));
@@ -194,7 +200,7 @@ impl Registry {
             return Err(ChangeError::Breaking(unreadable));
         }
         record.roll_back(&candidate.contract);
-        self.switch(&served, record, candidate, true)
+        self.switch(&served, record, candidate, true, &mut unsure)
     }
 
     /// Puts `percent` of an app's entities on a kept version, by a hash of their keys; 0 ends the ramp.
@@ -211,7 +217,7 @@ impl Registry {
         let share = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
         let percent = share.ok_or(ChangeError::Percent(percent))?;
         let candidate = self.candidate(app, resolve(app, &self.record_of(app)?, version)?)?;
-        let _one_at_a_time = self.lock();
+        let mut unsure = self.publishing();
         let (served, mut record) = self.present(app, &candidate)?;
         let live = &served.live;
         if percent > 0 {
@@ -227,12 +233,12 @@ impl Registry {
         let diff = diff::between(&live.contract, &candidate.contract);
         let (version, since_ms) = (candidate.version, self.clock.now_ms());
         let before = record.ramp.map(|ramp| (ramp.version, ramp.percent));
-        let changed =
-            before != (percent > 0).then_some((version, percent)) || self.store.is_unsure(app);
+        let same = before == (percent > 0).then_some((version, percent));
+        let changed = !same || unsure.contains(app);
         let replaced = live.version;
         if changed {
             record.ramp(Ramp { version, percent, since_ms }, &candidate.contract);
-            self.publish(app, record)?;
+            self.publish(app, record, &mut unsure)?;
             let App { config, secrets, .. } = &**live;
             let now = served.with_ramp(&candidate, percent);
             self.serve(app, now.with_settings(config, secrets));
@@ -243,7 +249,7 @@ impl Registry {
     /// Ends the ramp of `app`, which turned out to be worse than the live version: every entity is on the live one
     /// from the next turn on. Does nothing when that ramp has ended already.
     pub fn halt(&self, app: &App, reason: String) {
-        let _one_at_a_time = self.lock();
+        let mut unsure = self.publishing();
         let Some(served) = self.served(&app.name) else { return };
         let same = |now: &&super::served::Ramped| now.app.version == app.version;
         let Some(ramp) = served.ramp.as_ref().filter(same) else { return };
@@ -254,7 +260,7 @@ impl Registry {
             let at_ms = self.clock.now_ms();
             record.ramp = None;
             record.halted = Some(Halted { version, percent, at_ms, reason });
-            self.publish(name, record)
+            self.publish(name, record, &mut unsure)
         });
         if let Err(error) = written {
             tracing::error!(app = name, %error, "a halted ramp is not written down; a restart resumes it");
@@ -267,7 +273,7 @@ impl Registry {
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.
     pub fn configure(&self, app: &str, patch: &Value) -> Result<AppConfig, ChangeError> {
-        let _one_at_a_time = self.lock();
+        let mut unsure = self.publishing();
         let (served, mut record) = (self.served_or_unknown(app)?, self.record_of(app)?);
         let mut document = serde_json::json!(record.config);
         merge(&mut document, patch);
@@ -279,9 +285,9 @@ impl Registry {
             let text = format!("values.{name}: a secret of this app has this name");
             return Err(ChangeError::BadSetting(text));
         }
-        if config != record.config || self.store.is_unsure(app) {
+        if config != record.config || unsure.contains(app) {
             record.config = config.clone();
-            self.publish(app, record)?;
+            self.publish(app, record, &mut unsure)?;
             self.serve(app, served.with_settings(&config, secrets));
         }
         Ok(config)
@@ -297,7 +303,7 @@ impl Registry {
         name: &str,
         secret: Option<Secret>,
     ) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.lock();
+        let _one_at_a_time = self.publishing();
         let served = self.served_or_unknown(app)?;
         let App { config, secrets, .. } = &*served.live;
         if secret.is_some() && config.values.contains_key(name) {
@@ -317,12 +323,13 @@ impl Registry {
         record: Record,
         candidate: App,
         changed: bool,
+        unsure: &mut Unsure,
     ) -> Result<Activated, ChangeError> {
         let diff = diff::between(&served.live.contract, &candidate.contract);
         let (version, replaced) = (candidate.version, served.live.version);
         if changed {
             let name = candidate.name.clone();
-            self.publish(&name, record)?;
+            self.publish(&name, record, unsure)?;
             // The candidate was made ready before the lock was taken.
             let App { config, secrets, .. } = &*served.live;
             let now = served.with_live(candidate);
@@ -352,10 +359,6 @@ impl Registry {
         Ok((served, record))
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn served_or_unknown(&self, app: &str) -> Result<Arc<Served>, ChangeError> {
         self.served(app).ok_or_else(|| ChangeError::UnknownApp(app.into()))
     }
@@ -364,8 +367,12 @@ impl Registry {
         self.store.record(app).map_err(storage)
     }
 
-    fn publish(&self, app: &str, record: Record) -> Result<(), ChangeError> {
-        self.store.publish(app, None, record).map_err(storage)
+    /// A write that failed may be there after a restart: until one succeeds, nobody is told that nothing changed.
+    fn publish(&self, app: &str, record: Record, unsure: &mut Unsure) -> Result<(), ChangeError> {
+        unsure.insert(app.into());
+        self.store.publish(app, None, record).map_err(storage)?;
+        unsure.remove(app);
+        Ok(())
     }
 }
 

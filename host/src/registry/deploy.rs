@@ -1,7 +1,7 @@
 //! Deploying: a component's bytes become a kept version of an app and, mostly, its live one. Everything is compared
 //! before anything changes. Invariant: what is refused has changed nothing.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::Registry;
 use super::contract::{Contract, ContractError};
@@ -40,7 +40,7 @@ pub struct Deployed {
     pub breaking: Vec<String>,
 }
 
-/// Why a deploy was refused; nothing has changed.
+/// Why a deploy was refused; nothing has changed, but for [`DeployError::Storage`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The app's name is not a name.
@@ -70,7 +70,7 @@ pub enum DeployError {
     #[error("there is no live version of {0} to keep it beside; deploy it as the live one")]
     NothingLive(String),
     /// The disk failed. What is live goes on being live; whether the next start finds it or the new version is not
-    /// known until a change succeeds.
+    /// known until a deploy succeeds.
     #[error("the registry could not be written: {0}")]
     Storage(String),
 }
@@ -92,13 +92,13 @@ impl Registry {
         }
         let version = VersionId::of(component);
         let unchanged = Deployed { version, changed: false, diff: vec![], breaking: vec![] };
-        let recorded = !self.store.is_unsure(app);
+        let recorded = !self.publishing().contains(app);
         if recorded && self.served(app).is_some_and(|served| is_done(&served, version, how)) {
             return Ok(unchanged);
         }
         let (guest, contract) = self.made(app, component)?;
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (served, recorded) = (self.served(app), !self.store.is_unsure(app));
+        let mut unsure = self.publishing();
+        let (served, recorded) = (self.served(app), !unsure.contains(app));
         if recorded && served.as_ref().is_some_and(|served| is_done(served, version, how)) {
             return Ok(unchanged);
         }
@@ -113,8 +113,8 @@ impl Registry {
         };
         let mut deployed = compare(served.as_deref(), &record, version, &contract);
         let same_config = how.config.as_ref().is_none_or(|config| *config == record.config);
-        let kept = record.deployment(version).is_some();
-        deployed.changed = !(how.inactive && same_config && kept && recorded);
+        let kept = how.inactive && same_config && record.deployment(version).is_some();
+        deployed.changed = !(kept && recorded);
         if how.dry_run || !deployed.changed {
             return Ok(deployed);
         }
@@ -147,7 +147,11 @@ impl Registry {
             quota: served.as_ref().map(|served| served.live.quota.clone()).unwrap_or_default(),
             trial: None,
         };
+        // IMPORTANT: a failed write may be there after a restart, so who deploys the live version next is not told
+        // that it is recorded until it is.
+        unsure.insert(app.into());
         self.install(component, new, served.as_deref(), record, how.inactive).map_err(storage)?;
+        unsure.remove(app);
         Ok(deployed)
     }
 

@@ -57,8 +57,9 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     store: Store,
     apps: RwLock<BTreeMap<String, Arc<Served>>>,
-    /// Held from the comparison with what is served to its replacement.
-    publishing: Mutex<()>,
+    /// Held from the comparison with what is served to its replacement. Names the apps whose last change failed
+    /// while it was written: their record may say something else than what is served.
+    publishing: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -80,7 +81,7 @@ impl Registry {
                 }
             }
         }
-        let (apps, publishing) = (RwLock::new(apps), Mutex::new(()));
+        let (apps, publishing) = (RwLock::new(apps), Mutex::default());
         let registry = Self { engine, clock, store, apps, publishing };
         registry.collect();
         Ok(registry)
@@ -111,6 +112,10 @@ impl Registry {
     pub fn ramped(&self, app: &str) -> Option<(VersionId, u8)> {
         let served = self.served(app)?;
         served.ramp.as_ref().map(|ramp| (ramp.app.version, ramp.percent))
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn served(&self, name: &str) -> Option<Arc<Served>> {

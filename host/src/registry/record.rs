@@ -183,7 +183,7 @@ pub(super) fn parse(app: &str, text: &[u8]) -> anyhow::Result<Record> {
         return serde_json::from_slice(text).context("it is not a record");
     }
     let older: Deploys = serde_json::from_slice(text).context("it is not a record")?;
-    Ok(older.into_record(app))
+    Ok(older.into_record(format, app))
 }
 
 /// Whether a text begins with its hash; an error when the hash is another's.
@@ -223,9 +223,9 @@ struct Deploy {
 }
 
 impl Deploys {
-    fn into_record(self, app: &str) -> Record {
+    fn into_record(self, format: u32, app: &str) -> Record {
         let mut record = Record {
-            format: FORMAT,
+            format,
             app: app.into(),
             states: self.states,
             config: self.versions.last().map(|last| last.config.clone()).unwrap_or_default(),
