@@ -444,9 +444,6 @@ impl Shared {
                 let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
                 self.ended((&app, kind), message, attempt, &verdict, (began, now));
                 spans::ended(span, message, attempt, &verdict, (began, now));
-                if attempt == 1 {
-                    self.count(&app, is_failure(&verdict, message), now);
-                }
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),

@@ -173,8 +173,7 @@ impl Registry {
         if !breaks.is_empty() && !breaking {
             return Err(ChangeError::Breaking(breaks));
         }
-        let same = served.live.version == candidate.version && served.ramp.is_none();
-        let unchanged = same && !self.store.is_unsure(app);
+        let unchanged = served.live.version == candidate.version && served.ramp.is_none();
         record.activate(candidate.version, &candidate.contract);
         let changed = !unchanged || unsure.contains(app);
         self.switch(&served, record, candidate, changed, &mut unsure)

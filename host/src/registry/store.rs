@@ -7,7 +7,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
@@ -23,14 +22,12 @@ const NAMES: &str = "names";
 pub(super) struct Store {
     apps: PathBuf,
     components: PathBuf,
-    /// Apps whose last record failed while it was written: what the next start finds may be that one.
-    unsure: Mutex<BTreeSet<String>>,
 }
 
 impl Store {
     /// Opens the folders, created when missing, and removes what an interrupted write left.
     pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
-        let store = Self::look(dir);
+        let store = Self { apps: dir.join("apps"), components: dir.join("components") };
         for folder in [&store.apps, &store.components] {
             let at = || format!("cannot open the registry folder {}", folder.display());
             // Configurations may hold secrets.
@@ -48,8 +45,7 @@ impl Store {
 
     /// The folders as they are, for who only looks.
     pub(super) fn look(dir: &Path) -> Self {
-        let (apps, components) = (dir.join("apps"), dir.join("components"));
-        Self { apps, components, unsure: Mutex::default() }
+        Self { apps: dir.join("apps"), components: dir.join("components") }
     }
 
     /// Sets an app's record aside under another name, and takes the app off the list. Gives the names of what
@@ -133,11 +129,7 @@ impl Store {
             }
         }
         (record.format, record.app) = (record::FORMAT, app.into());
-        // IMPORTANT: a failed write may be there after a restart, so whoever asks for what is served already is not told
-        // that it is recorded until it is.
-        self.unsure().insert(app.into());
         replace(&self.apps, &self.app_file(app), &record::print(&record)?)?;
-        self.unsure().remove(app);
         // What cannot be read is made anew from the records that are there.
         let mut names = self.listed().unwrap_or_default();
         if names.iter().any(|name| name == app) {
@@ -147,15 +139,6 @@ impl Store {
         names.sort();
         names.dedup();
         replace(&self.apps, &self.apps.join(NAMES), &print_names(&names))
-    }
-
-    /// Whether what the next start finds of `app` may be another record than the last one that was published.
-    pub(super) fn is_unsure(&self, app: &str) -> bool {
-        self.unsure().contains(app)
-    }
-
-    fn unsure(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An app's secrets; none when there is no such file.
