@@ -191,9 +191,11 @@ pub(crate) fn noise(n: u8) -> Vec<u8> {
 pub(crate) fn document(source: &mut Source<'_>) -> Value {
     let body = |source: &mut Source<'_>| match source.below(8) {
         0 => json!({"bytes": "image/png"}),
-        1..5 => json!({"json": {"type": "object", "additionalProperties": false,
-            "properties": {"a": part(source, 2), "b": part(source, 2)},
-            "required": ["a", "b"][..source.below(3)]}}),
+        1..5 => {
+            let required = &["a", "b"][..source.below(3)];
+            json!({"json": {"type": "object", "additionalProperties": false, "required": required,
+                "properties": {"a": part(source, 2), "b": part(source, 2)}}})
+        }
         _ => json!({ "json": schema(source) }),
     };
     let entity = |source: &mut Source<'_>, kind: &str| {
