@@ -1,28 +1,31 @@
 //! The composition root: builds everything in order and shuts down in reverse. Decides nothing
 //! itself. Invariant: while a [`Server`] lives, its data folder is locked against every other host.
 
+mod doors;
 mod folder;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::access::audit::Audit;
-use crate::access::{Access, Door};
+use crate::access::Door;
 use crate::admin::Admin;
 use crate::clock::{Clock, SystemClock};
 use crate::edge::listener::{self, Bounds, Closing};
+use crate::edge::tls::Tls;
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
 use crate::registry::Registry;
 use crate::router::Router;
 
+use doors::Doors;
+pub use doors::{ACCESS, Rules};
 pub use folder::DataFolder;
 
 /// What a host is started with.
@@ -32,7 +35,7 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Where ingress listens; port 0 picks one.
     pub listen: SocketAddr,
-    /// Where the admin API listens, a loopback address; port 0 picks one.
+    /// Where the admin API listens, on loopback unless there is TLS and a token; port 0 picks one.
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
@@ -43,25 +46,21 @@ pub struct ServerConfig {
     pub rules: Rules,
 }
 
-/// Who may come in, where the tokens in the data folder do not say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rules {
-    /// Every request needs a token, also while there is none.
-    pub require_tokens: bool,
-    /// Ingress asks nobody for a token, wherever it listens.
-    pub open_ingress: bool,
-}
-
 /// A running host.
 pub struct Server {
     /// Where ingress listens.
     pub ingress_addr: SocketAddr,
     /// Where the admin API listens.
     pub admin_addr: SocketAddr,
+    /// The same as a URL.
+    pub ingress_url: String,
+    /// The same as a URL.
+    pub admin_url: String,
     router: Router,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
-    listeners: [JoinHandle<()>; 2],
+    /// And who looks at their certificate.
+    listeners: Vec<JoinHandle<()>>,
     folder: DataFolder,
 }
 
@@ -71,15 +70,11 @@ impl Server {
     /// # Errors
     /// With the step that failed and what would help.
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
-        ensure!(
-            config.admin.ip().is_loopback(),
-            "the admin API listens on loopback only; {} is not a loopback address (127.0.0.1:7071 is)",
-            config.admin
-        );
+        let tls = Doors::tls(&config)?;
         let folder = DataFolder::open(&config.data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let access = access(&config, &clock)?;
-        let audit = Arc::new(Audit::new(&config.data.join(ACCESS), Arc::clone(&clock)));
+        let Doors { access, audit, ingress_tls, admin_tls } =
+            Doors::open(&config, tls.clone(), &clock)?;
         // Ports are taken before the long work and answer after it: until then a client is refused,
         // not kept waiting.
         let ingress_port = Port::take("ingress", config.listen)?;
@@ -107,11 +102,26 @@ impl Server {
         let loopback = admin_addr.ip().is_loopback();
         let admin = (router.clone(), Arc::clone(r), Arc::clone(c), told());
         let admin = Admin::new(admin.0, admin.1, admin.2, admin.3, (access, audit), loopback);
+        let tls = tls.map(|tls| tokio::spawn(tls.watch(told())));
+        let (ingress_is_tls, admin_is_tls) = (ingress_tls.is_some(), admin_tls.is_some());
         let listeners = [
-            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
-            serve_admin(admin_socket, told(), Arc::new(admin)),
+            serve_ingress(ingress_socket, ingress_tls, told(), Arc::new(ingress)),
+            serve_admin(admin_socket, admin_tls, told(), Arc::new(admin)),
         ];
-        Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })
+        let listeners = listeners.into_iter().chain(tls).collect();
+        let urls = [(ingress_is_tls, ingress_addr), (admin_is_tls, admin_addr)].map(url);
+        let [ingress_url, admin_url] = urls;
+        Ok(Self {
+            ingress_addr,
+            admin_addr,
+            ingress_url,
+            admin_url,
+            router,
+            registry,
+            closing,
+            listeners,
+            folder,
+        })
     }
 
     /// The router, for what runs in this process.
@@ -143,26 +153,6 @@ impl Server {
     }
 }
 
-/// Tokens and the audit log, in the data folder.
-pub const ACCESS: &str = "access";
-
-/// Opens the tokens, and refuses what would let in whoever asks.
-fn access(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Access>> {
-    let folder = config.data.join(ACCESS);
-    let access = Access::open(&folder, Arc::clone(clock), config.rules.require_tokens)
-        .with_context(|| format!("the tokens in {} cannot be read", folder.display()))?;
-    let guarded = access.asks() || config.rules.open_ingress || config.listen.ip().is_loopback();
-    ensure!(
-        guarded,
-        "{} is not a loopback address, and anybody who reaches it could call everything: make a token first \
-         (`keystead token create --data {} --name admin --role admin --all-apps`), or say --open-ingress if that is \
-         meant",
-        config.listen,
-        config.data.display()
-    );
-    Ok(Arc::new(access))
-}
-
 /// The blocking part of a start, from the bottom up.
 fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Registry>, Router)> {
     let data = &config.data;
@@ -192,20 +182,34 @@ async fn close(router: Router) -> anyhow::Result<()> {
     closing.await.context("closing panicked")?.context("the last checkpoint failed")
 }
 
-fn serve_ingress(socket: TcpListener, closing: Closing, ingress: Arc<Ingress>) -> JoinHandle<()> {
+fn url((tls, addr): (bool, SocketAddr)) -> String {
+    format!("{}://{addr}", if tls { "https" } else { "http" })
+}
+
+fn serve_ingress(
+    socket: TcpListener,
+    tls: Option<Tls>,
+    closing: Closing,
+    ingress: Arc<Ingress>,
+) -> JoinHandle<()> {
     let handle = move |request| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.handle(request).await }
     };
-    tokio::spawn(listener::serve(socket, Bounds::INGRESS, closing, handle))
+    tokio::spawn(listener::serve(socket, tls, Bounds::INGRESS, closing, handle))
 }
 
-fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> JoinHandle<()> {
+fn serve_admin(
+    socket: TcpListener,
+    tls: Option<Tls>,
+    closing: Closing,
+    admin: Arc<Admin>,
+) -> JoinHandle<()> {
     let handle = move |request| {
         let admin = Arc::clone(&admin);
         async move { admin.handle(request).await }
     };
-    tokio::spawn(listener::serve(socket, Bounds::ADMIN, closing, handle))
+    tokio::spawn(listener::serve(socket, tls, Bounds::ADMIN, closing, handle))
 }
 
 /// An address that is ours and does not answer yet.

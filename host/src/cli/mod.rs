@@ -23,6 +23,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 mod typed;
 mod watch;
 mod wit;

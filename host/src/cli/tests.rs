@@ -39,7 +39,7 @@ fn usage_is_refused_by_the_parser() {
     assert_eq!(usage("keystead message show msg_1"), Some(2));
     assert_eq!(usage("keystead send a/b/c d --at now --delay 1s"), Some(2));
     assert_eq!(usage("keystead serve --listen nowhere"), Some(2));
-    assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
+    assert_eq!(usage("keystead apps --admin ftp://example.org"), Some(2));
     assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
 }
 
