@@ -5,6 +5,10 @@
 pub mod clock;
 pub mod ids;
 pub mod limits;
+pub mod metrics;
+
+pub mod logging;
+pub mod trace;
 
 pub mod access;
 pub mod record;
@@ -22,12 +26,16 @@ pub mod partition;
 
 pub mod router;
 
+pub mod backup;
+
 pub mod edge;
 
 pub mod admin;
+pub mod console;
 pub mod ingress;
 
 pub mod doctor;
+pub mod otlp;
 pub mod server;
 
 pub mod bench;

@@ -14,13 +14,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::access::Door;
-use crate::admin::Admin;
+use crate::admin::{Admin, Tools};
+use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
+use crate::console;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::edge::tls::Tls;
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
 
@@ -29,7 +32,7 @@ pub use doors::{ACCESS, Rules};
 pub use folder::DataFolder;
 
 /// What a host is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The data folder; created when missing.
     pub data: PathBuf,
@@ -42,6 +45,8 @@ pub struct ServerConfig {
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
+    /// Where spans of traces go.
+    pub otlp: Option<otlp::Config>,
     /// Who may come in.
     pub rules: Rules,
 }
@@ -52,16 +57,15 @@ pub struct Server {
     pub ingress_addr: SocketAddr,
     /// Where the admin API listens.
     pub admin_addr: SocketAddr,
-    /// The same as a URL.
-    pub ingress_url: String,
-    /// The same as a URL.
-    pub admin_url: String,
+    /// The same as URLs, ingress first.
+    pub urls: [String; 2],
     router: Router,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
     /// And who looks at their certificate.
     listeners: Vec<JoinHandle<()>>,
     folder: DataFolder,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -79,6 +83,8 @@ impl Server {
         // not kept waiting.
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
+        let backups = Backups::of(&config.data);
+        let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
         let door = Door::new(Arc::clone(&access), config.rules.open_ingress);
         let opening = {
             let clock = Arc::clone(&clock);
@@ -98,29 +104,35 @@ impl Server {
         let closing = watch::Sender::new(false);
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
-        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door);
-        let loopback = admin_addr.ip().is_loopback();
-        let admin = (router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(admin.0, admin.1, admin.2, admin.3, (access, audit), loopback);
+        let ingress =
+            Arc::new(Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door));
+        let admin = Admin::new(Tools {
+            router: router.clone(),
+            registry: Arc::clone(r),
+            clock: Arc::clone(c),
+            closing: told(),
+            access: (access, audit),
+            loopback: admin_addr.ip().is_loopback(),
+            backups,
+            ingress: (ingress_addr, ingress.clone()),
+        });
         let tls = tls.map(|tls| tokio::spawn(tls.watch(told())));
-        let (ingress_is_tls, admin_is_tls) = (ingress_tls.is_some(), admin_tls.is_some());
+        let urls = [url(ingress_tls.is_some(), ingress_addr), url(admin_tls.is_some(), admin_addr)];
         let listeners = [
-            serve_ingress(ingress_socket, ingress_tls, told(), Arc::new(ingress)),
+            serve_ingress(ingress_socket, ingress_tls, told(), ingress),
             serve_admin(admin_socket, admin_tls, told(), Arc::new(admin)),
         ];
         let listeners = listeners.into_iter().chain(tls).collect();
-        let urls = [(ingress_is_tls, ingress_addr), (admin_is_tls, admin_addr)].map(url);
-        let [ingress_url, admin_url] = urls;
         Ok(Self {
             ingress_addr,
             admin_addr,
-            ingress_url,
-            admin_url,
+            urls,
             router,
             registry,
             closing,
             listeners,
             folder,
+            exporter,
         })
     }
 
@@ -147,6 +159,9 @@ impl Server {
             listener.await.context("a listener panicked")?;
         }
         let closed = close(self.router).await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         drop(self.registry);
         drop(self.folder);
         closed
@@ -182,7 +197,7 @@ async fn close(router: Router) -> anyhow::Result<()> {
     closing.await.context("closing panicked")?.context("the last checkpoint failed")
 }
 
-fn url((tls, addr): (bool, SocketAddr)) -> String {
+fn url(tls: bool, addr: SocketAddr) -> String {
     format!("{}://{addr}", if tls { "https" } else { "http" })
 }
 
@@ -207,7 +222,12 @@ fn serve_admin(
 ) -> JoinHandle<()> {
     let handle = move |request| {
         let admin = Arc::clone(&admin);
-        async move { admin.handle(request).await }
+        async move {
+            match console::answer(&request) {
+                Some(reply) => reply,
+                None => admin.handle(request).await,
+            }
+        }
     };
     tokio::spawn(listener::serve(socket, tls, Bounds::ADMIN, closing, handle))
 }
@@ -250,7 +270,15 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, compiler: None, rules: Rules::default() }
+        ServerConfig {
+            data,
+            listen,
+            admin,
+            workers: 1,
+            compiler: None,
+            otlp: None,
+            rules: Rules::default(),
+        }
     }
 
     async fn refusal(config: ServerConfig) -> String {

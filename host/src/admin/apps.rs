@@ -17,6 +17,7 @@ use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, body, path, time};
 use crate::engine::PrepareError;
 use crate::limits;
+use crate::metrics;
 use crate::registry::{App, DeployError, Deployed, LogBook, LogLine};
 
 impl Admin {
@@ -56,7 +57,7 @@ impl Admin {
             return Err(Problem::malformed("the body is empty; it must be a component's bytes"));
         }
         let registry = Arc::clone(&self.registry);
-        let name = app.clone();
+        let (name, began) = (app.clone(), self.clock.monotonic());
         let deploying = tokio::task::spawn_blocking(move || {
             // The turn ends with the work, not with the client's patience.
             let _turn = turn;
@@ -66,6 +67,8 @@ impl Admin {
             tracing::error!(%error, app, "a deploy panicked");
             Problem::internal("the deploy failed within the host; nothing has changed")
         })?;
+        let took = self.clock.monotonic().saturating_sub(began);
+        metrics::deployed(deployed.as_ref().ok().map(|deployed| deployed.changed), took);
         let Deployed { version, changed } = deployed.map_err(refused)?;
         facts.after = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
         let shown = json!({"app": app, "version": version.to_string(), "changed": changed});

@@ -6,26 +6,31 @@ mod apps;
 mod audit;
 mod dead;
 mod entities;
+mod history;
 mod openapi;
 mod routes;
+mod snapshots;
 mod tokens;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::access::audit::{Audit, Facts};
 use crate::access::{Access, Caller, Door};
+use crate::backup::Backups;
 use crate::clock::Clock;
 use crate::edge::credential::{self, Credential};
 use crate::edge::listener::Closing;
-use crate::edge::{self, Problem, Reply, Source, guard};
+use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
+use crate::metrics::{self, Gauges};
 use crate::registry::Registry;
 use crate::router::Router;
 use routes::{Found, Id};
@@ -43,25 +48,55 @@ pub struct Admin {
     loopback: bool,
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
+    backups: Backups,
+    /// One snapshot at a time.
+    copies: Semaphore,
     started: Duration,
+    /// Where ingress listens, and itself.
+    ingress: (SocketAddr, Arc<dyn Tries>),
+}
+
+/// What the listener works with.
+pub struct Tools {
+    /// Where entities are.
+    pub router: Router,
+    /// Where apps are.
+    pub registry: Arc<Registry>,
+    /// Time and chance.
+    pub clock: Arc<dyn Clock>,
+    /// Ends long waits.
+    pub closing: Closing,
+    /// Who may come in, and what they change.
+    pub access: (Arc<Access>, Arc<Audit>),
+    /// Whether it listens on loopback.
+    pub loopback: bool,
+    /// The snapshots of the data folder.
+    pub backups: Backups,
+    /// Where ingress listens, and itself.
+    pub ingress: (SocketAddr, Arc<dyn Tries>),
 }
 
 impl Admin {
-    /// Over this router and registry; long waits end when `closing` begins. `access` says who may come in, `audit`
-    /// keeps what they change, and `loopback` says whether it listens there.
+    /// With these tools.
     #[must_use]
-    pub fn new(
-        router: Router,
-        registry: Arc<Registry>,
-        clock: Arc<dyn Clock>,
-        closing: Closing,
-        (access, audit): (Arc<Access>, Arc<Audit>),
-        loopback: bool,
-    ) -> Self {
-        let started = clock.monotonic();
-        let door = Door::new(Arc::clone(&access), false);
-        let deploys = Arc::new(Semaphore::new(1));
-        Self { router, registry, clock, closing, access, audit, door, loopback, deploys, started }
+    pub fn new(tools: Tools) -> Self {
+        let Tools { router, registry, clock, closing, access, loopback, backups, ingress } = tools;
+        let (access, audit) = access;
+        Self {
+            started: clock.monotonic(),
+            door: Door::new(Arc::clone(&access), false),
+            deploys: Arc::new(Semaphore::new(1)),
+            copies: Semaphore::new(1),
+            router,
+            registry,
+            clock,
+            closing,
+            access,
+            audit,
+            loopback,
+            backups,
+            ingress,
+        }
     }
 
     /// Answers one request.
@@ -116,10 +151,11 @@ impl Admin {
         caller: &Caller,
         facts: &mut Facts,
     ) -> Result<Reply, Problem> {
-        let Found { route, parts: [first, second, third] } = *found;
+        let Found { route, parts: [first, second, third, _] } = *found;
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
             Id::Status => self.status().await,
+            Id::Metrics => Ok(self.metrics().await),
             Id::OpenApi => self.openapi(),
             Id::Apps => self.apps(caller),
             Id::App => self.app(first),
@@ -127,6 +163,13 @@ impl Admin {
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,
+            Id::History => self.history(parts, first, second, third).await,
+            Id::Turns => self.turns(parts).await,
+            Id::Journey => self.journey(first).await,
+            Id::Try => {
+                let rest = parts.uri.path().strip_prefix("/admin/v1/try/").unwrap_or_default();
+                Ok(self.ingress.1.attempt(parts, body, rest).await)
+            }
             Id::DeadLetters => self.dead_letters(parts, caller).await,
             Id::DeadLetter => self.dead_letter(first, caller).await,
             Id::DeadDrop => self.dead_drop(first, caller, facts).await,
@@ -135,19 +178,31 @@ impl Admin {
             Id::TokenCreate => self.token_create(parts, body, facts).await,
             Id::TokenRevoke => self.token_revoke(first, facts).await,
             Id::Audit => self.audit_log(parts).await,
+            Id::Snapshots => self.snapshots().await,
+            Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
+    }
+
+    /// `GET /metrics`.
+    async fn metrics(&self) -> Reply {
+        metrics::set(&Gauges { apps: self.registry.apps().len(), ..self.router.gauges().await });
+        edge::reply(StatusCode::OK, PROMETHEUS, metrics::page().into())
     }
 
     async fn status(&self) -> Result<Reply, Problem> {
         let uptime = self.clock.monotonic().saturating_sub(self.started);
         let body = json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "ingress": self.ingress.0.to_string(),
             "uptime_ms": uptime.as_millis() as u64,
             "partitions": self.router.status().await?,
         });
         edge::json(StatusCode::OK, &body)
     }
 }
+
+const PROMETHEUS: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// The last row's mark when a page is full: there may be more after it.
 fn next<T, M>(rows: &[T], limit: usize, mark: impl FnOnce(&T) -> M) -> Option<M> {

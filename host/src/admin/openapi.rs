@@ -58,6 +58,7 @@ fn operation(route: &Route) -> Value {
         "description": "Refused, with the reason",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
+    let content_type = if route.path == "/metrics" { "text/plain" } else { "application/json" };
     let (security, reach) = match route.reach() {
         Reach::Open => (json!([{}]), "open"),
         Reach::App => (json!([{"token": []}]), "app"),
@@ -72,7 +73,7 @@ fn operation(route: &Route) -> Value {
         "x-keystead-reach": reach,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": {"application/json": {}}},
+            "200": {"description": "Done", "content": {content_type: {}}},
             "default": refused,
         },
     })

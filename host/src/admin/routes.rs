@@ -31,6 +31,7 @@ pub(super) struct Route {
 pub(super) enum Id {
     Health,
     Status,
+    Metrics,
     OpenApi,
     Apps,
     App,
@@ -38,10 +39,17 @@ pub(super) enum Id {
     Logs,
     Entities,
     Entity,
+    History,
+    Turns,
+    Journey,
+    Try,
     DeadLetters,
     DeadLetter,
     DeadDrop,
     DeadRetry,
+    Snapshots,
+    Snapshot,
+    SnapshotRemove,
     Tokens,
     TokenCreate,
     TokenRevoke,
@@ -114,7 +122,7 @@ impl<'a> Found<'a> {
 }
 
 /// The most segments in braces that a path has.
-const PARTS_MAX: usize = 3;
+const PARTS_MAX: usize = 4;
 
 const AFTER: (&str, &str) = ("after", "the `next` of the page before");
 const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
@@ -123,6 +131,14 @@ const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
     route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
+    route(
+        Id::Metrics,
+        Method::GET,
+        "/metrics",
+        Role::Read,
+        "Metrics as Prometheus reads them",
+        &[],
+    ),
     route(
         Id::OpenApi,
         Method::GET,
@@ -169,6 +185,42 @@ pub(super) static ROUTES: &[Route] = &[
         &[],
     ),
     route(
+        Id::History,
+        Method::GET,
+        "/admin/v1/entities/{app}/{type}/{key}/history",
+        Role::Read,
+        "What an entity did lately, the newest first",
+        &[AFTER, LIMIT],
+    ),
+    route(
+        Id::Turns,
+        Method::GET,
+        "/admin/v1/turns",
+        Role::Read,
+        "What all entities did lately, the newest first",
+        &[("app", "of this app only"), AFTER, LIMIT],
+    ),
+    route(
+        Id::Journey,
+        Method::GET,
+        "/admin/v1/messages/{id}/journey",
+        Role::Read,
+        "What caused a message and what came of it",
+        &[],
+    ),
+    route(
+        Id::Try,
+        Method::POST,
+        "/admin/v1/try/{app}/{type}/{key}/{handler}",
+        Role::Invoke,
+        "Calls a command or reads a query as ingress would, which answers",
+        &[
+            ("how", "call, send or read; without it, read for a query and call for a command"),
+            ("delay", "for a send: how long it waits"),
+            ("at", "for a send: when it is due"),
+        ],
+    ),
+    route(
         Id::DeadLetters,
         Method::GET,
         "/admin/v1/dead",
@@ -184,6 +236,23 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/dead/{id}/retry",
         Role::Operate,
         "Sends it again, with its attempts at zero",
+        &[],
+    ),
+    route(Id::Snapshots, Method::GET, "/admin/v1/snapshots", Role::Read, "All snapshots", &[]),
+    route(
+        Id::Snapshot,
+        Method::POST,
+        "/admin/v1/snapshots",
+        Role::Admin,
+        "Copies what the host holds at one moment, while it goes on",
+        &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotRemove,
+        Method::DELETE,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "Removes a snapshot",
         &[],
     ),
     route(Id::Tokens, Method::GET, "/admin/v1/tokens", Role::Admin, "All tokens", &[]),
@@ -267,15 +336,20 @@ mod tests {
     #[test]
     fn paths_find_their_routes() {
         for (method, path, id, parts) in [
-            (Method::GET, "/admin/v1/health", Id::Health, ["", "", ""]),
-            (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", ""]),
-            (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", ""]),
-            (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", ""]),
-            (Method::GET, "/admin/v1/apps/bank/logs", Id::Logs, ["bank", "", ""]),
-            (Method::GET, "/admin/v1/entities/bank/account", Id::Entities, ["bank", "account", ""]),
-            (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb"]),
-            (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", ""]),
-            (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", ""]),
+            (Method::GET, "/admin/v1/health", Id::Health, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", "", ""]),
+            (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank/logs", Id::Logs, ["bank", "", "", ""]),
+            (
+                Method::GET,
+                "/admin/v1/entities/bank/account",
+                Id::Entities,
+                ["bank", "account", "", ""],
+            ),
+            (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb", ""]),
+            (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", "", ""]),
+            (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", "", ""]),
         ] {
             let found = find(&method, path).expect(path);
             assert_eq!((found.route.id, found.parts), (id, parts), "{path}");
@@ -291,6 +365,7 @@ mod tests {
             "/admin/v1/apps/bank/logs/x",
             "/admin/v1/entities/bank",
             "/admin/v1/entities/a/b/c/d",
+            "/admin/v1/try/a/b/c",
             "/admin/v1/entities/a/b/c/d/e",
             "/admin/v1/dead/msg_1/retry/now",
         ] {

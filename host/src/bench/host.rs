@@ -178,6 +178,7 @@ impl Inside {
             admin: any,
             workers: 0,
             compiler: Some(program.to_path_buf()),
+            otlp: None,
             rules: Rules::default(),
         };
         let runtime = Runtime::new()?;

@@ -20,6 +20,7 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -34,6 +35,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::logging;
 use client::ClientError;
 use output::Output;
 
@@ -42,7 +44,7 @@ use output::Output;
 #[command(name = "keystead", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage. KEYSTEAD_LOG sets what goes to stderr: \
-                        error, warn, info, debug or trace."
+                        error, warn, info, debug or trace; KEYSTEAD_LOG_FORMAT how it looks: text or json."
 )]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people
@@ -51,8 +53,24 @@ pub struct Cli {
     /// How much to say on stderr
     #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
     log: Option<LevelFilter>,
+    /// How it looks on stderr
+    #[arg(
+        long,
+        env = "KEYSTEAD_LOG_FORMAT",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +90,8 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
     #[command(subcommand)]
     Token(token::Verb),
     Audit(audit::Args),
@@ -108,6 +128,15 @@ impl Cli {
         })
     }
 
+    /// How lines on stderr look.
+    #[must_use]
+    pub fn log_format(&self) -> logging::Format {
+        match self.log_format {
+            LogFormat::Text => logging::Format::Text,
+            LogFormat::Json => logging::Format::Json,
+        }
+    }
+
     /// Runs the verb, says what went wrong, and gives the exit code.
     #[must_use]
     pub fn run(self) -> ExitCode {
@@ -141,6 +170,7 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
             Self::Token(verb) => block_on(token::run(&verb, out)),
             Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),

@@ -50,14 +50,26 @@ pub(super) fn connector(roots: Option<&Roots>) -> HttpsConnector<HttpConnector> 
 
 /// What TLS has against the other side, when that is why there is no connection.
 pub(super) fn refusal(error: &(dyn Error + 'static)) -> Option<String> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(refusal) = inner.or_else(|| error.downcast_ref::<rustls::Error>()) {
-            return Some(refusal.to_string());
-        }
-        cause = error.source();
+    if let Some(refusal) = error.downcast_ref::<rustls::Error>() {
+        return Some(refusal.to_string());
     }
-    None
+    // An I/O error's source is not what it wraps but what that has as its source.
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let wrapped = wrapped.and_then(|wrapped| refusal(wrapped));
+    wrapped.or_else(|| error.source().and_then(refusal))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_tls_says_is_found_however_it_is_wrapped() {
+        let inner = rustls::Error::General("no".into());
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, inner));
+        assert_eq!(refusal(&wrapped).expect("found"), "unexpected error: no");
+        assert_eq!(refusal(&io::Error::other("refused")), None);
+    }
 }

@@ -36,10 +36,13 @@ use super::problem::Problem;
 use super::tls::Tls;
 use super::{Reply, headers};
 use crate::limits;
+use crate::metrics;
 
 /// The bounds of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// What the listener is called in metrics.
+    pub name: &'static str,
     /// Open connections.
     pub connections_max: usize,
     /// Bytes of a request's head.
@@ -58,6 +61,7 @@ pub struct Bounds {
 impl Bounds {
     /// The bounds of the ingress listener.
     pub const INGRESS: Self = Self {
+        name: "ingress",
         connections_max: limits::CONNECTIONS_MAX,
         head_bytes_max: limits::HEAD_BYTES_MAX,
         headers_max: limits::HEADERS_MAX,
@@ -67,7 +71,7 @@ impl Bounds {
     };
     /// The bounds of the admin listener.
     pub const ADMIN: Self =
-        Self { connections_max: limits::ADMIN_CONNECTIONS_MAX, ..Self::INGRESS };
+        Self { name: "admin", connections_max: limits::ADMIN_CONNECTIONS_MAX, ..Self::INGRESS };
 }
 
 /// Tells listeners and long waits that the host shuts down. Dropping the sender tells it too.
@@ -116,6 +120,7 @@ pub async fn serve<F, Fut>(
             let http = Arc::clone(&http);
             let handle = handle.clone();
             let acceptor = tls.as_ref().map(Tls::acceptor);
+            let counted = metrics::Connection::opened(bounds.name);
             connections.spawn(async move {
                 match acceptor {
                     None => connection.run(&http, stream, handle).await,
@@ -125,9 +130,12 @@ pub async fn serve<F, Fut>(
                         }
                     }
                 }
-                drop(slot);
+                drop((slot, counted));
             });
-        } else if tls.is_some() {
+            continue;
+        }
+        metrics::connection_refused(bounds.name);
+        if tls.is_some() {
             // What is said before a handshake is not understood, and a handshake is work: it is dropped.
             drop(stream);
         } else if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {

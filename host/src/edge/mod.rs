@@ -5,6 +5,8 @@
 
 pub mod body;
 pub mod credential;
+#[cfg(test)]
+mod fuzz;
 pub mod guard;
 pub mod headers;
 pub mod listener;
@@ -16,6 +18,8 @@ pub mod tls;
 
 #[cfg(test)]
 mod listener_tests;
+
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
@@ -31,6 +35,18 @@ pub use problem::{Problem, Source};
 
 /// What every route answers with.
 pub type Reply = Response<Full<Bytes>>;
+
+/// Runs a handler for somebody at the admin listener, with the checks and the answers of ingress. A trait, so that
+/// admin need not know ingress.
+pub trait Tries: Send + Sync {
+    /// Answers as ingress would; `rest` is `{app}/{type}/{key}/{handler}` of the path.
+    fn attempt<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a mut Incoming,
+        rest: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+}
 
 /// The content type of JSON.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -16,6 +16,7 @@ use super::headers::KEYSTEAD_ID;
 use crate::ids::{BadId, MessageId};
 use crate::limits;
 use crate::partition::request::{DeadLetterInfo, Refusal};
+use crate::registry::OverQuota;
 
 /// Who says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -179,6 +180,15 @@ impl Problem {
         &self.0.code
     }
 
+    /// Its code when the host itself says no: one of a closed set, which a handler's are not.
+    #[must_use]
+    pub fn own_code(&self) -> Option<&'static str> {
+        match self.0.code {
+            Cow::Borrowed(code) if self.0.source != Source::Handler => Some(code),
+            _ => None,
+        }
+    }
+
     /// Its sentence for people.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -247,6 +257,14 @@ impl From<Refusal> for Problem {
             Refusal::TimedOut(_) => problem.retryable(),
             Refusal::IdempotencyMismatch => problem,
         }
+    }
+}
+
+impl From<OverQuota> for Problem {
+    fn from(over: OverQuota) -> Self {
+        let seconds = over.retry_after.as_secs() + u64::from(over.retry_after.subsec_nanos() > 0);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "over_quota", over.to_string())
+            .retry_after_s(seconds.max(1))
     }
 }
 

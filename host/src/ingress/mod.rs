@@ -9,10 +9,14 @@ mod arguments;
 mod callbacks;
 mod docs;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod messages;
 mod openapi;
 pub mod routes;
+mod seen;
+mod trial;
 
 use std::sync::Arc;
 
@@ -28,12 +32,15 @@ use crate::edge::headers::{self, IDEMPOTENCY_REPLAYED};
 use crate::edge::listener::Closing;
 use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard, path};
+use crate::ids::EntityRef;
 use crate::limits;
+use crate::metrics::{self, AppMetrics};
 use crate::partition::request::{Accepted, Invocation, Send};
-use crate::registry::{App, Contract, Handler, HandlerKind, Registry};
+use crate::registry::{App, Contract, Handler, HandlerKind, Registry, Ticket};
 use crate::router::Router;
 use address::Address;
 use routes::{Found, Id};
+use seen::Seen;
 
 /// Serves the ingress listener. Share it in an [`Arc`].
 pub struct Ingress {
@@ -41,6 +48,8 @@ pub struct Ingress {
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     closing: Closing,
+    /// Measures requests that are for no app.
+    nobody: Arc<AppMetrics>,
     door: Door,
 }
 
@@ -55,25 +64,30 @@ impl Ingress {
         closing: Closing,
         door: Door,
     ) -> Self {
-        Self { router, registry, clock, closing, door }
+        Self { router, registry, clock, closing, nobody: metrics::app(""), door }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>) -> Reply {
         let (mut parts, mut body) = request.into_parts();
         let credential = credential::take(&mut parts.headers);
-        match self.route(&parts, &mut body, &credential).await {
+        let mut seen = Seen::begin(parts.uri.path(), &*self.clock);
+        let reply = match self.route(&parts, &mut body, &mut seen, &credential).await {
             Ok(reply) => reply,
             Err(problem) => {
+                problem.own_code().into_iter().for_each(metrics::request_refused);
                 edge::refused(&parts, &mut body, problem, limits::DISCARD_BYTES_MAX).await
             }
-        }
+        };
+        seen.end(&parts.method, reply.status(), &*self.clock, &self.nobody);
+        reply
     }
 
     async fn route(
         &self,
         parts: &Parts,
         body: &mut Incoming,
+        seen: &mut Seen,
         credential: &Credential,
     ) -> Result<Reply, Problem> {
         guard::same_origin(parts)?;
@@ -81,9 +95,9 @@ impl Ingress {
         let caller = self.admit(&found, credential)?;
         let rest = found.rest;
         let reply = match found.route.id {
-            Id::Call => self.call(parts, body, rest, &caller).await,
-            Id::Send => self.send(parts, body, rest, &caller).await,
-            Id::Read => self.read(parts, body, rest, &caller).await,
+            Id::Call => self.call(parts, body, rest, seen, &caller).await,
+            Id::Send => self.send(parts, body, rest, seen, &caller).await,
+            Id::Read => self.read(parts, body, rest, seen, &caller).await,
             Id::Message => self.message(parts, rest, &caller).await,
             Id::Cancel => self.cancel(parts, rest, &caller).await,
             Id::Callback => self.callback(parts, body, rest).await,
@@ -117,14 +131,17 @@ impl Ingress {
         parts: &Parts,
         body: &mut Incoming,
         rest: &str,
+        seen: &mut Seen,
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("call", rest)?;
         let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
-        let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
     }
@@ -134,14 +151,17 @@ impl Ingress {
         parts: &Parts,
         body: &mut Incoming,
         rest: &str,
+        seen: &mut Seen,
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("send", rest)?;
         let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
-        let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
     }
@@ -151,16 +171,25 @@ impl Ingress {
         parts: &Parts,
         body: &mut Incoming,
         rest: &str,
+        seen: &mut Seen,
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("read", rest)?;
         let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
-        let input = query_input(parts, body, handler).await?;
+        let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
+        let invocation = seen.asks(invocation, &*self.clock);
         let answer = self.router.read(invocation).await?.into_inner();
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
+    }
+
+    /// Holds a request against its app's quotas, before anything of it is read.
+    fn ticket(&self, app: &App, entity: &EntityRef) -> Result<Ticket, Problem> {
+        Ok(app.quota.admit(&app.config.quotas, entity, self.clock.monotonic())?)
     }
 
     fn app(&self, name: &str, caller: &Caller) -> Result<Arc<App>, Problem> {
@@ -199,10 +228,11 @@ async fn query_input(
     parts: &Parts,
     body: &mut Incoming,
     handler: &Handler,
+    bytes_max: usize,
 ) -> Result<input::Input, Problem> {
     if parts.method == Method::POST {
         Params::new(parts.uri.query())?.finish("a read by POST takes its arguments in the body")?;
-        return input::read(parts, body, handler).await;
+        return input::read(parts, body, handler, bytes_max).await;
     }
     if !hyper::body::Body::is_end_stream(body) {
         let detail =

@@ -298,6 +298,7 @@ impl Portrait {
             value: readable_value(value),
         });
         let timers = self.pending.iter().flat_map(|pending| &pending.timers);
+        let timers = timers.flat_map(|(name, set)| set.iter().map(move |timer| (name, timer)));
         let timers = timers.map(|(name, timer)| TimerEntry {
             name: name.clone(),
             handler: timer.message.handler.clone(),

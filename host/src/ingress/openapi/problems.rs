@@ -49,7 +49,7 @@ const MESSAGE: &[Route] = &[Message, Cancel];
 
 /// All of them, by status; the last column is what such an error says, for example.
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 31] = [
+pub(super) const ROWS: [Row; 32] = [
     row(400, "malformed", ALL, HOST, "delay and at exclude each other; give one of them"),
     row(400, "invalid_input", INPUT, HOST, "amount: is missing"),
     row(400, "wrong_kind", HANDLER, HOST, "balance is a query; GET or POST /v1/read/bank/account/{key}/balance"),
@@ -69,6 +69,7 @@ pub(super) const ROWS: [Row; 31] = [
     row(422, "idempotency_mismatch", MAILBOX, HOST, "this Idempotency-Key was used before with another handler or body"),
     row(422, "rejected", OUTCOME, GUEST, "only 4 left"),
     row(429, "mailbox_full", MAILBOX, HOST_BUSY, "9 commands wait at this entity, the most it may have; try again later"),
+    row(429, "over_quota", HANDLER, HOST_BUSY, "the app is over its quota of 100 requests a second; try again later"),
     row(431, "too_many_headers", ALL, HOST, "the request has more than 64 header lines"),
     row(500, "error", OUTCOME, GUEST_FAILED, "invalid digit found in string"),
     row(500, "handler_panicked", OUTCOME, GUEST_FAILED, "panicked: attempt to divide by zero"),
