@@ -120,6 +120,15 @@ async fn a_host_that_asks_for_tokens_gets_one_from_the_person_and_only_this_tab_
 
     let asked =
         "document.querySelector('dialog[open] input[type=password]') === document.activeElement";
+    // Who declines is left alone, and may come back to it.
+    page.wait_for(asked).await;
+    page.press("Escape").await;
+    page.wait_for(
+        "document.getElementById('connection').innerText === 'the host asks for a token'",
+    )
+    .await;
+    page.wait_for("document.getElementById('forget').innerText === 'Give a token'").await;
+    click(&mut page, "#forget").await;
     page.wait_for(asked).await;
     page.write("ks_wrong").await;
     page.press("Enter").await;
