@@ -97,6 +97,64 @@ async fn a_person_tries_a_handler_finds_what_failed_and_mends_it() {
     page.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_asks_for_tokens_gets_one_from_the_person_and_only_this_tab_keeps_it() {
+    let Some(chromium) = chromium() else { return };
+    let host = Host::with(Guest::Bank, "bank").await;
+    let base = host.addresses().admin;
+    let client = host.client();
+    let mut page = Page::open(&chromium, &format!("{base}/")).await;
+    page.wait_for("document.querySelector('a[href=\"#/apps/bank\"]') !== null").await;
+    let ask = |name: &str, roles: Value, apps: Value| {
+        let what = json!({"name": name, "roles": roles, "apps": apps});
+        client.admin(Method::POST, "/admin/v1/tokens").json(what)
+    };
+    let made = ask("all", json!(["admin"]), json!("all")).answer().await.expect_status(201).json();
+    let all = made["token"].as_str().expect("a token").to_owned();
+    let bearer = format!("Bearer {all}");
+    let made = ask("one", json!(["read"]), json!(["bank"])).header("Authorization", &bearer);
+    let one = made.answer().await.expect_status(201).json()["token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+
+    let asked =
+        "document.querySelector('dialog[open] input[type=password]') === document.activeElement";
+    // Who declines is left alone, and may come back to it.
+    page.wait_for(asked).await;
+    page.press("Escape").await;
+    page.wait_for(
+        "document.getElementById('connection').innerText === 'the host asks for a token'",
+    )
+    .await;
+    page.wait_for("document.getElementById('forget').innerText === 'Give a token'").await;
+    click(&mut page, "#forget").await;
+    page.wait_for(asked).await;
+    page.write("ks_wrong").await;
+    page.press("Enter").await;
+    page.wait_for("document.querySelector('dialog[open]')?.innerText.includes('does not take')")
+        .await;
+    page.wait_for(asked).await;
+    page.write(&all).await;
+    page.press("Enter").await;
+    let lives = "document.querySelector('dialog') === null && document.querySelector('.tile .value').innerText";
+    page.wait_for(lives).await;
+    page.wait_for("sessionStorage.length === 1 && !JSON.stringify(localStorage).includes('ks_')")
+        .await;
+    page.wait_for("!document.getElementById('forget').hidden").await;
+
+    // Another one that sees its own app and not the host's figures.
+    click(&mut page, "#forget").await;
+    page.wait_for(asked).await;
+    page.write(&one).await;
+    page.press("Enter").await;
+    page.wait_for("document.querySelector('.remark')?.innerText.includes('some apps only')").await;
+    show(&mut page, &base, "apps/bank").await;
+    page.wait_for("document.querySelector('td code')?.innerText === 'deposit'").await;
+    harmless(&page, &base);
+    page.close().await;
+}
+
 /// A message fails, is seen, is retried in vain, its cause is mended, and it takes effect.
 async fn mends_a_dead_letter(host: &Host, page: &mut Page) {
     let (client, base) = (host.client(), host.addresses().admin);

@@ -171,7 +171,7 @@ function follow(place, app, signal) {
   const search = input({ type: "search", placeholder: "text, entity or message" });
   const paused = make("input", { type: "checkbox", id: "log-paused" });
   const lines = make("ol", { class: "log", "aria-label": "Log lines, the newest last", tabIndex: 0, hidden: true });
-  const none = empty("Nothing was logged yet. Handlers log with ", code("log::info!"), " of the SDK.");
+  const none = empty("Nothing was logged yet. Handlers log with ", code("info!(…)"), " of the SDK.");
   const box = section("Log", make("div", { class: "row fields" }, field("Level", least), field("Only with", search),
     make("div", { class: "choices" }, make("label", { for: "log-paused" }, paused, "pause"))), none, lines);
   place.append(box);

@@ -38,28 +38,37 @@ export async function overview({ place, signal }) {
   const turns = turnsTable("Recent turns", true);
   const turnsPlace = make("div", {}, turns.element);
   const speed = make("p", { class: "soft" });
-  place.append(heading("Overview", uptime), trouble, make("div", { class: "tiles" }, Object.values(tiles).map((one) => one.element)),
-    section("Apps", appsPlace), can(TURNS) ? section("Recent turns", speed, turnsPlace) : "");
+  const figures = make("div", { class: "tiles" }, Object.values(tiles).map((one) => one.element));
+  const limited = make("p", { class: "remark", hidden: true }, "This token is for some apps only. Figures of the whole host are for tokens of all apps.");
+  const turnsCard = section("Recent turns", speed, turnsPlace);
+  turnsCard.hidden = !can(TURNS);
+  const showApps = (listed) => {
+    appsPlace.replaceChildren(listed.length ? apps.element
+      : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
+    apps.set(listed, (app) => app.app);
+  };
+  place.append(heading("Overview", uptime), trouble, limited, figures, section("Apps", appsPlace), turnsCard);
   let look = 0;
   await every(1000, signal, async () => {
     const [status, listed, recent, latency] = await Promise.all([
-      get("/admin/v1/status", signal),
+      get("/admin/v1/status", signal).catch(ofHost),
       look % 5 === 0 ? get("/admin/v1/apps", signal) : undefined,
-      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal) : undefined,
+      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal).catch(ofHost) : undefined,
       can(METRICS) ? buckets(signal) : undefined,
     ]);
     look += 1;
+    figures.hidden = !status;
+    trouble.hidden = true;
+    limited.hidden = Boolean(status);
+    turnsCard.hidden = !recent;
+    if (listed) showApps(listed.apps);
+    if (!status) return;
     const sample = measure(status, recent, latency);
     say(uptime, `version ${status.version}, up ${span(status.uptime_ms)}${status.ingress ? `, ingress at ${status.ingress}` : ""}`);
     const poisoned = status.partitions.map((one) => one.poisoned).filter(Boolean);
     trouble.hidden = poisoned.length === 0;
     say(trouble, `A partition takes no work: ${poisoned.join("; ")}. It is opened again by itself; see the host's log.`);
     show(tiles, sample);
-    if (listed) {
-      appsPlace.replaceChildren(listed.apps.length ? apps.element
-        : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
-      apps.set(listed.apps, (app) => app.app);
-    }
     if (recent) {
       turnsPlace.replaceChildren(recent.turns.length ? turns.element : empty("Nothing ran since ", moment(recent.since_ms, true), ". ", link("#/try", "Try a handler"), "."));
       turns.set(recent.turns.slice(0, 12), (turn) => turn.number);
@@ -67,6 +76,12 @@ export async function overview({ place, signal }) {
       say(speed, times ? `median ${micros(times.p50)}, 95 % ${micros(times.p95)}, 99 % ${micros(times.p99)}, of the last ${count(times.of)}` : "");
     }
   });
+}
+
+/** Nothing, when a token may not see it; other failures go on. */
+function ofHost(error) {
+  if (error.status === 403) return undefined;
+  throw error;
 }
 
 /** Turns as a table; also of one entity. */
