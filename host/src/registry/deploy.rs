@@ -102,15 +102,7 @@ impl Registry {
         if recorded && served.as_ref().is_some_and(|served| is_done(served, version, how)) {
             return Ok(unchanged);
         }
-        let mut record = match self.store.record(app) {
-            Ok(record) => record,
-            // What it says of the state that is there is lost; that is for somebody to decide.
-            Err(_) if how.breaking => Record::default(),
-            Err(error) => {
-                let text = format!("{error:#}; say --breaking to replace it");
-                return Err(DeployError::Storage(text));
-            }
-        };
+        let mut record = self.record_or_new(app, how.breaking)?;
         let mut deployed = compare(served.as_deref(), &record, version, &contract);
         let same_config = how.config.as_ref().is_none_or(|config| *config == record.config);
         let kept = how.inactive && same_config && record.deployment(version).is_some();
@@ -153,6 +145,18 @@ impl Registry {
         self.install(component, new, served.as_deref(), record, how.inactive).map_err(storage)?;
         unsure.remove(app);
         Ok(deployed)
+    }
+
+    fn record_or_new(&self, app: &str, breaking: bool) -> Result<Record, DeployError> {
+        match self.store.record(app) {
+            Ok(record) => Ok(record),
+            // What it says of the state that is there is lost; that is for somebody to decide.
+            Err(_) if breaking => Ok(Record::default()),
+            Err(error) => {
+                let text = format!("{error:#}; say --breaking to replace it");
+                Err(DeployError::Storage(text))
+            }
+        }
     }
 
     /// What runs already, or is compiled now, before anybody has to wait for this deploy.
