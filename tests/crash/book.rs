@@ -1,7 +1,7 @@
 //! What clients wrote down: what they asked of each entity, when, and what they heard, or that they heard nothing.
 //! It is kept outside of the host. Knows no faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::harness::{Answer, Client, Request};
 
 /// Answers of keyed requests that are kept to be asked for again.
 const KEPT_MAX: usize = 400;
+/// Of them those that are asked for again right after a fault.
+const LATEST_MAX: usize = 40;
 
 /// Operations on one entity.
 pub(crate) type Operations = Vec<Operation<Ask, Told>>;
@@ -35,6 +37,8 @@ pub(crate) struct Pages {
     /// What was seen there last.
     pub(crate) seen: BTreeMap<String, Held>,
     pub(crate) kept: Vec<Kept>,
+    /// The last ones.
+    pub(crate) latest: VecDeque<Kept>,
     /// How many requests were sent, and how many of them left the client without an answer.
     pub(crate) requests: u64,
     pub(crate) maybes: u64,
@@ -113,6 +117,10 @@ impl Book {
         let (status, body) = (answer.status, answer.body.clone());
         let kept = Kept { asked: asked.clone(), status, body, at: Instant::now() };
         let mut pages = self.pages();
+        if pages.latest.len() == LATEST_MAX {
+            pages.latest.pop_front();
+        }
+        pages.latest.push_back(kept.clone());
         if pages.kept.len() < KEPT_MAX {
             pages.kept.push(kept);
         } else if chance.is_multiple_of(8) {

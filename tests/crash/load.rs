@@ -183,12 +183,13 @@ impl Asker {
         self.book.heard(&entity, (due, ask), told(&outcome));
     }
 
-    /// A node gives to another; the number that it says must be the next.
+    /// A node gives to another; the number that it says must be the next, and the receiver compares.
     async fn give(&mut self) {
         let (from_node, to) = self.pair();
         let entity = format!("crash/node/n{from_node}");
-        let input = json!({"to": format!("n{to}"), "amount": self.chance.random_range(1..100)});
-        let (pair, ask) = (format!("n{from_node}>n{to}"), Ask::Add(1));
+        let (amount, times) = (self.chance.random_range(1..100), self.chance.random_range(1..5));
+        let input = json!({"to": format!("n{to}"), "amount": amount, "times": times});
+        let (pair, ask) = (format!("n{from_node}>n{to}"), Ask::Add(times));
         let from = self.book.now();
         if self.chance.random() {
             let asked = self.keyed("call", &entity, "give", input);
@@ -263,12 +264,25 @@ impl Asker {
     /// Sends a request with a key until it is answered.
     async fn for_sure(&mut self, asked: &Asked) -> Answer {
         let began = Instant::now();
+        if self.chance.random_ratio(1, 6) {
+            self.at_once(asked).await;
+        }
         loop {
             if let Once::Answered(answer) = self.once(asked).await {
                 self.book.keep(asked, &answer, self.chance.random());
                 return answer;
             }
             assert!(began.elapsed() < PATIENCE * 2, "nobody answers {asked:?}");
+        }
+    }
+
+    /// Sends it twice at the same time: one of them attaches to the other, or is told its answer.
+    async fn at_once(&self, asked: &Asked) {
+        let (one, other) = tokio::join!(self.once(asked), self.once(asked));
+        if let (Once::Answered(one), Once::Answered(other)) = (one, other) {
+            let same = one.status == other.status && (one.status == 202 || one.body == other.body);
+            assert!(same, "{asked:?}\nwas answered {one:?} and {other:?}");
+            assert_eq!(one.id(), other.id(), "{asked:?}");
         }
     }
 

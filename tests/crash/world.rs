@@ -117,6 +117,7 @@ impl World {
     /// Starts the host again until it lives, if it is dead; then it must answer by itself.
     pub(crate) async fn recover(&mut self) {
         let began = Instant::now();
+        let latest = self.book.pages().latest.clone();
         self.revive().await;
         let client = self.client();
         let answered = |what: &'static str| {
@@ -132,6 +133,10 @@ impl World {
         };
         eventually("the host serves again", PATIENCE, || answered("after a fault")).await;
         self.tally.recovery = self.tally.recovery.max(began.elapsed());
+        // What was answered last before the fault is what it may have undone.
+        for kept in &latest {
+            self.replay(kept).await;
+        }
     }
 
     /// Starts it again if it is dead; a disk that fails may kill it or end it while it starts.
@@ -240,23 +245,33 @@ impl World {
 
     /// First answers are the answers.
     async fn check_replays(&mut self) {
-        let kept: Vec<Kept> = {
-            let pages = self.book.pages();
-            let young = pages.kept.iter().filter(|kept| kept.at.elapsed() < REPLAY_AGE_MAX);
-            young.cloned().collect()
-        };
+        let kept = self.book.pages().kept.clone();
         for _ in 0..REPLAYS.min(kept.len()) {
-            let Kept { asked, status, body, .. } = &kept[self.chance.random_range(0..kept.len())];
-            let answer = asked.request(&self.client()).answer().await;
-            let same = answer.status == *status && (*status == 202 || answer.body == *body);
-            assert!(same, "{asked:?}\nwas answered {status} {body:?}, and now {answer:?}");
-            let again = match asked.verb {
-                "send" => answer.json()["status"] == "previously_accepted",
-                _ => answer.header("idempotency-replayed") == Some("true"),
-            };
-            assert!(again, "{asked:?}\nhappens again: {answer:?}");
-            self.tally.replays += 1;
+            let number = self.chance.random_range(0..kept.len());
+            self.replay(&kept[number]).await;
         }
+    }
+
+    async fn replay(&mut self, kept: &Kept) {
+        if kept.at.elapsed() > REPLAY_AGE_MAX {
+            return;
+        }
+        let Kept { asked, status, body, .. } = kept;
+        let client = self.client();
+        let answer = eventually("a repeated request is answered", PATIENCE, || async {
+            let answer = asked.request(&client).try_answer().await;
+            let answer = answer.map_err(|broken| format!("{broken:?}"))?;
+            if matches!(answer.status, 503 | 504) { Err(format!("{answer:?}")) } else { Ok(answer) }
+        })
+        .await;
+        let same = answer.status == *status && (*status == 202 || answer.body == *body);
+        assert!(same, "{asked:?}\nwas answered {status} {body:?}, and now {answer:?}");
+        let again = match asked.verb {
+            "send" => answer.json()["status"] == "previously_accepted",
+            _ => answer.header("idempotency-replayed") == Some("true"),
+        };
+        assert!(again, "{asked:?}\nhappens again: {answer:?}");
+        self.tally.replays += 1;
     }
 }
 

@@ -135,7 +135,14 @@ impl<D: Disk> LocalJournal<D> {
         }
         let spare = self.spare(self.end.position.next());
         let disk = self.disk.clone();
-        let make = move || segment::make(&disk, &spare, size).map(|()| (spare, size));
+        let make = move || match segment::make(&disk, &spare, size) {
+            Ok(()) => Ok((spare, size)),
+            Err(error) => {
+                // What there is of it takes room that somebody may be waiting for.
+                drop(disk.remove(&spare));
+                Err(error)
+            }
+        };
         self.making = Some(self.disk.beside(make)?);
         Ok(())
     }
@@ -146,7 +153,8 @@ impl<D: Disk> LocalJournal<D> {
         let size = self.next_size(before).max(2 * BLOCK + segment::room(payload));
         if let Some(making) = self.making.take() {
             let made = making.join().map_err(|_| io::Error::other("filling a file panicked"))?;
-            self.spares.push(made?);
+            // A disk that was full then need not be now: one that could not be made is made below.
+            self.spares.extend(made.ok());
         }
         // Those that are too small were for the first seconds.
         for (path, _) in self.spares.extract_if(.., |spare| spare.1 < size) {
@@ -541,6 +549,16 @@ mod tests {
             let (_, seen) = contents(folder.path(), from).expect("reads");
             assert_eq!(seen.len(), left, "from {from:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_made_ahead_is_made_when_it_is_needed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        // In the way of the one that is made when the first is half full.
+        fs::create_dir(folder.path().join("spare-00000000000000000002")).expect("made");
+        fill(&mut journal, 6, 300_000, u64::MAX);
+        assert_eq!(journal.segments.len(), 2);
     }
 
     /// Found by a simulation of disks.

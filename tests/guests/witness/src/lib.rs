@@ -90,12 +90,15 @@ impl Node {
         self.balance = amount;
     }
 
-    /// Gives money to another; says which of its gifts to it this is.
-    pub fn give(&mut self, ctx: &Ctx, to: String, amount: i64) -> u64 {
-        self.balance -= amount;
-        let number = self.sent.get(&to).unwrap_or_default() + 1;
-        self.sent.insert(to.clone(), number);
-        Node::at(to).take(number, amount).send(ctx);
+    /// Gives money to another, several times at once; says which of its gifts to it the last one is.
+    pub fn give(&mut self, ctx: &Ctx, to: String, amount: i64, times: u64) -> u64 {
+        let mut number = self.sent.get(&to).unwrap_or_default();
+        for _ in 0..times {
+            self.balance -= amount;
+            number += 1;
+            Node::at(&to).take(number, amount).send(ctx);
+        }
+        self.sent.insert(to, number);
         number
     }
 
