@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes with coverage, on stable Rust: what the compiler counts is read by tests/fuzz/src/coverage.rs.
 #   tests/fuzz/run.sh SECONDS [TARGET…]   fuzz each target (all without names) for so long; finds stay in target/
-#   tests/fuzz/run.sh keep [TARGET…]      write the smallest inputs that reach all that was reached to the corpus
+#   tests/fuzz/run.sh keep [TARGET…]      make the corpus anew, of some inputs that each reach what no smaller one does
 #   tests/fuzz/run.sh list                name the targets
 # Only the workspace's own crates are compiled again, optimised and with their assertions.
 set -euo pipefail
@@ -39,8 +39,7 @@ for program in $found; do
     if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
     case $what in
       list) echo "$name  $test" ;;
-      keep) rm -rf "tests/fuzz/corpus/$name"
-            KEYSTEAD_FUZZ_KEEP=$PWD/tests/fuzz/corpus "$program" "$test" --exact --nocapture | grep "^$name:" ;;
+      keep) KEYSTEAD_FUZZ_KEEP=$PWD/tests/fuzz/corpus "$program" "$test" --exact --nocapture | grep "^$name:" ;;
       *)    KEYSTEAD_FUZZ_SEED=${KEYSTEAD_FUZZ_SEED:-$(date +%s)} KEYSTEAD_FUZZ_SECONDS=$what nice -n 19 \
               "$program" "$test" --exact --nocapture | grep -v '^running\|^test \|^$' ;;
     esac

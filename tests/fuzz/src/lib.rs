@@ -23,6 +23,9 @@ pub use source::Source;
 const RUNS: u64 = 1_000;
 /// Inputs of chance alone that a target without seeds begins with.
 const NOISE: usize = 32;
+/// Inputs of a target's corpus, and their bytes.
+const KEPT_MAX: usize = 24;
+const KEPT_BYTES_MAX: usize = 14 * 1024;
 /// Longest input.
 const BYTES_MAX: usize = 4 * 1024;
 /// One input takes less, on the busiest machine: more is a loop.
@@ -241,21 +244,26 @@ impl<'t> Session<'t> {
         );
     }
 
-    /// Writes the pool as the target's corpus: each input reaches what no smaller one does.
+    /// Writes some of the pool as the target's corpus, small ones and large ones: each input of it reaches what no
+    /// smaller one does.
     fn keep(self, into: &Path) {
         assert!(self.coverage.is_some(), "without coverage nobody knows what to keep");
         let into = into.join(self.target.name);
-        fs::create_dir_all(&into).expect("a folder for the corpus");
-        for input in &self.pool {
-            fs::write(into.join(name_of(input)), input).expect("an input is kept");
+        if into.exists() {
+            fs::remove_dir_all(&into).expect("the corpus was read");
         }
-        let bytes: usize = self.pool.iter().map(Vec::len).sum();
-        println!(
-            "{}: {} of {} inputs kept, {bytes} bytes",
-            self.target.name,
-            self.pool.len(),
-            self.tried
-        );
+        fs::create_dir_all(&into).expect("a folder for the corpus");
+        let fits = |input: &&Vec<u8>| !input.is_empty() && input.len() <= KEPT_BYTES_MAX / 4;
+        let small: Vec<_> = self.pool.iter().filter(fits).collect();
+        let (mut count, mut bytes) = (0, 0);
+        for input in small.iter().step_by(small.len().div_ceil(KEPT_MAX).max(1)) {
+            if bytes + input.len() <= KEPT_BYTES_MAX {
+                (count, bytes) = (count + 1, bytes + input.len());
+                fs::write(into.join(name_of(input)), input).expect("an input is kept");
+            }
+        }
+        let (name, tried) = (self.target.name, self.tried);
+        println!("{name}: {count} of {tried} inputs kept, {bytes} bytes");
         fs::remove_file(&self.last_path).expect("nothing is left");
     }
 }
