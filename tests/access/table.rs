@@ -128,6 +128,7 @@ async fn every_route_refuses_every_credential_that_must_not_open_it() {
         other_apps(&people, row, &elsewhere, &of_bank).await;
         refused += 1;
     }
+    println!("{} routes, {refused} refusals", rows.len());
     assert!(refused > 200, "{refused} refusals");
     assert_eq!(people.shown().await, before, "a refused request changed something");
     for row in &rows {
