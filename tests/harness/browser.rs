@@ -116,7 +116,11 @@ impl Page {
             "Space" => (" ", 32, " "),
             sign => (sign, 0, sign),
         };
-        let event = |kind: &str| json!({"type": kind, "key": key, "code": name, "text": text, "windowsVirtualKeyCode": code});
+        let event = |kind: &str| {
+            let mut event = json!({"type": kind, "key": key, "code": name, "text": text});
+            event["windowsVirtualKeyCode"] = code.into();
+            event
+        };
         self.ask("Input.dispatchKeyEvent", event("keyDown")).await;
         self.ask("Input.dispatchKeyEvent", event("keyUp")).await;
     }
@@ -195,10 +199,11 @@ impl Page {
                 self.trouble.push(params.to_string());
             }
             // A refused request is the page's to show, and no error of its own.
-            "Log.entryAdded" if params["entry"]["level"] == "error" => {
-                if params["entry"]["source"] != "network" {
-                    self.trouble.push(params.to_string());
-                }
+            "Log.entryAdded"
+                if params["entry"]["level"] == "error"
+                    && params["entry"]["source"] != "network" =>
+            {
+                self.trouble.push(params.to_string());
             }
             _ => {}
         }
