@@ -117,8 +117,9 @@ impl Page {
             sign => (sign, 0, sign),
         };
         let event = |kind: &str| {
-            json!({"type": kind, "key": key, "code": name, "text": text,
-                   "windowsVirtualKeyCode": code})
+            let mut event = json!({"type": kind, "key": key, "code": name, "text": text});
+            event["windowsVirtualKeyCode"] = code.into();
+            event
         };
         self.ask("Input.dispatchKeyEvent", event("keyDown")).await;
         self.ask("Input.dispatchKeyEvent", event("keyUp")).await;

@@ -44,6 +44,8 @@ pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
 struct Dev<'a> {
     admin: Client,
     ingress: String,
+    /// Where the host's console is.
+    console: String,
     apps: Vec<App>,
     out: &'a Output,
 }
@@ -58,13 +60,15 @@ impl<'a> Dev<'a> {
     fn new(server: &Server, with: &Credentials, crates: Vec<PathBuf>, out: &'a Output) -> Self {
         let apps = crates.into_iter().map(|dir| App { dir, contract: None }).collect();
         let admin = with.client(&server.urls[1]);
-        Self { admin, ingress: server.urls[0].clone(), apps, out }
+        let console = format!("{}/", server.urls[1]);
+        Self { admin, ingress: server.urls[0].clone(), console, apps, out }
     }
 
     async fn work(mut self, mut watch: Watch) -> anyhow::Result<()> {
         for index in 0..self.apps.len() {
             self.refresh(index).await;
         }
+        self.out.note(&format!("the console is at {}", self.console));
         self.out.note("watching for changes; Ctrl-C stops");
         while let Some(changed) = watch.next().await {
             for index in changed {
