@@ -229,6 +229,14 @@ pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
 pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Rows that a snapshot's copy writes in one transaction.
 pub const COPY_ROWS: usize = 50_000;
+/// Requests a second that the bench's noisy app may make.
+pub const BENCH_NOISY_QUOTA: u32 = 500;
+/// Connections over which it asks for ten times as many.
+pub const BENCH_NOISY_CONNECTIONS: usize = 32;
+/// Requests a second of its neighbour.
+pub const BENCH_QUIET_RATE: f64 = 500.0;
+/// Rounds of the neighbour alone and beside it.
+pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
 /// An app's weight among others.
 pub const APP_WEIGHT_MAX: u32 = 100;
 /// Entities whose rates are kept before those that are past are looked for.

@@ -19,6 +19,8 @@ use super::world::{Tally, World};
 const ROUNDS_PER_WORLD: u64 = 24;
 /// Faults between two checks at most.
 const ROUNDS_PER_CHECK: u64 = 5;
+/// Fewer may all have missed what they were meant for.
+const ROUNDS_TO_JUDGE: u64 = 8;
 /// How often a host over an empty folder is killed before it may live.
 const FIRST_STARTS: u64 = 4;
 const RETENTION_S: u64 = 3_600;
@@ -54,7 +56,8 @@ async fn scenario(name: &'static str, fault: Fault, rounds: u64) {
     let (seed, rounds, _repeat) = seeded(name, rounds);
     let (sum, requests, took) = rounds_of(fault, rounds, seed).await;
     println!("{name}: {sum:?}, {requests} requests, {took:?}");
-    assert!(sum.struck * 3 >= rounds || !fault.is_counted(), "it hardly ever happened");
+    let few = rounds < ROUNDS_TO_JUDGE || !fault.is_counted();
+    assert!(few || sum.struck * 3 >= rounds, "it hardly ever happened");
 }
 
 async fn rounds_of(fault: Fault, rounds: u64, seed: u64) -> (Tally, u64, Duration) {
@@ -88,6 +91,7 @@ async fn rounds_of(fault: Fault, rounds: u64, seed: u64) -> (Tally, u64, Duratio
         left -= here;
         sum.add(&world.tally);
         requests += world.book.pages().requests;
+        println!("{fault:?}, {left} left: {sum:?}, {requests} requests, {:?}", began.elapsed());
     }
     (sum, requests, began.elapsed())
 }

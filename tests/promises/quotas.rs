@@ -111,6 +111,31 @@ async fn messages_over_an_apps_size_are_refused_from_outside_and_within() {
     client.call("noisy/probe/a", "note", json!({"text": "short"})).ok().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entity_grows_to_its_apps_size_and_no_further() {
+    let host = two_apps(json!({"state_bytes_max": 2000})).await;
+    let client = host.client();
+    let note = |bytes: usize| {
+        let text = "x".repeat(bytes);
+        client.call("noisy/probe/a", "note", json!({"text": text})).answer()
+    };
+    note(1_000).await.expect_status(200);
+    let refused = note(2_100).await.expect_problem(500, "handler_trapped");
+    let said = refused.json();
+    assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("2000")), "{said}");
+    assert_eq!(said["retryable"], false);
+    let mut appended = 0;
+    while client.call("noisy/probe/a", "append", json!({"n": 1})).answer().await.status == 200 {
+        appended += 1;
+        assert!(appended < 1_000, "nothing bounds it");
+    }
+    assert!(appended > 5, "{appended} were appended to 1 000 bytes");
+    // Less is always allowed, and makes room.
+    note(10).await.expect_status(200);
+    client.call("noisy/probe/a", "append", json!({"n": 1})).ok().await;
+    client.call("noisy/probe/b", "append", json!({"n": 1})).ok().await;
+}
+
 /// A backlog of one app does not hold up another's calls: turns go round the apps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_one_app_does_not_hold_up_another() {

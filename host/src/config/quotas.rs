@@ -20,6 +20,9 @@ pub struct Quotas {
     pub requests_at_once_max: Option<u32>,
     /// Bytes of a request's body and of a message between its entities.
     pub message_bytes_max: usize,
+    /// Bytes of all keys and values of one entity's state; a write beyond them fails its handler. Holding it costs each
+    /// command that writes a read of its entity.
+    pub state_bytes_max: Option<u64>,
     /// Its share of turns while other apps want theirs: one of weight 4 gets four for each one of weight 1.
     pub weight: u32,
 }
@@ -32,6 +35,7 @@ impl Default for Quotas {
             entity_requests_per_s: None,
             requests_at_once_max: None,
             message_bytes_max: limits::BODY_BYTES_MAX,
+            state_bytes_max: None,
             weight: 1,
         }
     }
@@ -50,9 +54,11 @@ impl Quotas {
             given("quotas.entity_requests_per_s", self.entity_requests_per_s),
             given("quotas.requests_at_once_max", self.requests_at_once_max),
         ];
+        let state = ("quotas.state_bytes_max", self.state_bytes_max.unwrap_or(u64::MAX));
         let message = ("quotas.message_bytes_max", self.message_bytes_max as u64);
         let always = [
             (message.0, message.1, 1, limits::BODY_BYTES_MAX as u64),
+            (state.0, state.1, 1, u64::MAX),
             ("quotas.weight", u64::from(self.weight), 1, u64::from(limits::APP_WEIGHT_MAX)),
         ];
         for (field, value, min, max) in optional.into_iter().flatten().chain(always) {

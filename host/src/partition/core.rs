@@ -283,7 +283,12 @@ impl Core {
         self.poisoned = Some(why);
         self.commit.refuse(&refusal);
         self.refuse_waiting(&refusal);
-        self.outputs.clear();
+        // IMPORTANT: guest calls that were not handed out will not come back, and are not waited for.
+        for output in self.outputs.drain(..) {
+            if let Output::Run(job) = output {
+                self.running -= usize::from(job.direct.is_none());
+            }
+        }
     }
 
     /// The value, or `None` after poisoning the partition with the error.

@@ -65,6 +65,8 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
+    /// Bytes of the entity's state as it would be now; known once somebody had to.
+    state_bytes: Option<u64>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
     /// The first read that failed: whatever the guest makes of it, the call came to nothing.
@@ -77,7 +79,8 @@ impl Transaction {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
         let draft = Draft::default();
-        Self { start, clock, prefix, draft, written_bytes: 0, held, unreadable: None }
+        let (written_bytes, state_bytes, unreadable) = (0, None, None);
+        Self { start, clock, prefix, draft, written_bytes, state_bytes, held, unreadable }
     }
 
     /// Takes it back: nothing of it happened.
@@ -112,6 +115,32 @@ impl Transaction {
     fn count_bytes(&mut self, bytes: usize) -> Result<(), Fault> {
         self.written_bytes += bytes;
         limit("transaction bytes", self.written_bytes, limits::TRANSACTION_BYTES_MAX)
+    }
+
+    /// Holds the entity's size, with `bytes` at `key`, against its app's quota. What makes it no larger is allowed.
+    fn count_state(&mut self, key: &[u8], bytes: usize) -> Result<(), Fault> {
+        let Some(max) = self.start.app.config.quotas.state_bytes_max else { return Ok(()) };
+        let all = match self.state_bytes {
+            Some(all) => all,
+            None => self.measure_state()?,
+        };
+        let before = self.get(key)?.map_or(0, |value| (key.len() + value.len()) as u64);
+        let after = all.saturating_sub(before) + bytes as u64;
+        if after > max && after > all {
+            return Err(Fault::Limit { what: "bytes of the entity's state", max });
+        }
+        self.state_bytes = Some(after);
+        Ok(())
+    }
+
+    fn measure_state(&mut self) -> Result<u64, Fault> {
+        let (mut all, mut start) = (0, Vec::new());
+        loop {
+            let page = self.scan(&start, None, u32::MAX, false)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            start = [last, &[0][..]].concat();
+            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+        }
     }
 
     fn count_send(&self) -> Result<(), Fault> {
@@ -208,6 +237,7 @@ impl EntityIo for Transaction {
         check_state_key(&key)?;
         limit("state value bytes", value.len(), limits::STATE_VALUE_BYTES_MAX)?;
         self.count_bytes(key.len() + value.len())?;
+        self.count_state(&key, key.len() + value.len())?;
         self.draft.writes.insert(key.into(), Some(value.into()));
         Ok(())
     }
@@ -216,6 +246,7 @@ impl EntityIo for Transaction {
         self.writing("delete")?;
         check_state_key(key)?;
         self.count_bytes(key.len())?;
+        self.count_state(key, 0)?;
         self.draft.writes.insert(Bytes::copy_from_slice(key), None);
         Ok(())
     }

@@ -15,7 +15,7 @@ async function start() {
   link.href = `${base}/v1/openapi/${app}`;
   let answer;
   try {
-    answer = await ask(link.href);
+    answer = await load(link.href);
     spec = await answer.json();
   } catch (error) {
     return fail(`The document did not come: ${error.message}`);
@@ -38,7 +38,7 @@ async function start() {
 }
 
 /** A request to ingress, with the reader's token when there is one. */
-function ask(path, request = {}) {
+function load(path, request = {}) {
   const headers = new Headers(request.headers);
   if (token) headers.set("Authorization", `Bearer ${token}`);
   return fetch(path, { ...request, headers });
@@ -388,7 +388,7 @@ async function ask(path, request, place) {
   const shown = `${request.method} ${path}`;
   const began = performance.now();
   try {
-    const answer = await ask(base + path, request);
+    const answer = await load(base + path, request);
     const took = Math.round(performance.now() - began);
     place.replaceChildren(await answered(shown, answer, took));
   } catch (error) {

@@ -299,3 +299,17 @@ fn a_read_that_fails_once_is_not_the_end() {
     assert_eq!(sim.machine.disk.struck().reads, 1, "nothing was read");
     sim.check();
 }
+
+/// Found by reading, when real reads were made to fail: a partition that waits for a call which nobody started is
+/// never opened again.
+#[test]
+fn a_failure_in_the_turn_that_takes_a_call_waits_for_nobody() {
+    let mut sim = Sim::new(1);
+    sim.transfers.push(Transfer { from: 0, to: 1, told: None, reply: None });
+    sim.ask(0);
+    assert_eq!(sim.machine.core.running(), 1);
+    sim.machine.core.poison("a read failed".into());
+    assert!(sim.machine.core.drained());
+    sim.listen();
+    assert!(sim.transfers[0].reply.is_none(), "whoever asked waits for nothing");
+}
