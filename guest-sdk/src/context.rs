@@ -176,7 +176,8 @@ impl QueryCtx {
         host::content_type()
     }
 
-    /// A value of the app's configuration: `[values]` in its `keystead.toml`.
+    /// A value of the app's configuration: `[values]` in its `keystead.toml`, or what `keystead config set` or
+    /// `keystead secret set` gave it since.
     #[must_use]
     pub fn config(&self, name: &str) -> Option<String> {
         host::config(name)

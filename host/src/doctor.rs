@@ -122,6 +122,12 @@ impl Doctor {
             if problem.file == LIST {
                 let kept = check::list_anew(&apps)?;
                 done.push(format!("wrote {LIST} anew; kept {}", shown(kept.as_slice())));
+            } else if problem.file.starts_with("apps/") && problem.file.ends_with(".secrets") {
+                let kept = check::set_secrets_aside(&apps, &name)?;
+                done.push(format!(
+                    "set the secrets of app {name} aside; kept {}",
+                    shown(kept.as_slice())
+                ));
             } else if problem.file.starts_with("apps/") {
                 let kept = check::set_aside(&apps, &name)?;
                 done.push(format!("set the record of app {name} aside; kept {}", shown(&kept)));
@@ -163,6 +169,13 @@ impl Doctor {
                      the entities are there. Until it is deployed again it is not served"
                 ),
                 repair: Some("set the record aside, so that the next deploy begins a new one".into()),
+            }));
+            report.problems.extend(app.secrets.clone().map(|what| Problem {
+                file: format!("apps/apps/{name}.secrets"),
+                place: "the whole file".into(),
+                what,
+                lost: format!("the secrets of {name}, which is not served until this is mended"),
+                repair: Some("set the file aside, so that they can be set anew".into()),
             }));
             report.problems.extend(app.component.clone().map(|what| Problem {
                 file: "apps/components".into(),

@@ -325,6 +325,12 @@ impl VersionId {
     pub fn of(component: &[u8]) -> Self {
         Self(*blake3::hash(component).as_bytes())
     }
+
+    /// All of it in hex; `Display` gives the first 16 digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_string()
+    }
 }
 
 impl fmt::Display for VersionId {

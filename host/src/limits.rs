@@ -74,8 +74,25 @@ pub const PATTERNS_MAX: usize = 200;
 pub const SCHEMA_DEPTH_MAX: usize = 500;
 /// Versions of one type's state whose fields an app's record lists.
 pub const STATE_VERSIONS_KEPT: usize = 100;
-/// Deploys of one app that its record lists.
-pub const APP_VERSIONS_KEPT: usize = 100;
+/// Versions of one app that can be made live again: their components and compiled code are kept.
+pub const APP_VERSIONS_KEPT: usize = 20;
+/// Versions of one app beside the live one that are held ready in memory, the last live ones.
+pub const APP_VERSIONS_READY: usize = 3;
+/// How far back an app's record says which versions were live in turn.
+pub const APP_LIVES_KEPT: usize = 100;
+/// Time over which a ramp compares the two versions: the present window of this length and the one before.
+pub const RAMP_WINDOW: Duration = Duration::from_secs(60);
+/// Failures of the new version below which a ramp goes on.
+pub const RAMP_FAILURES_MIN: u64 = 5;
+/// How many times the old version's failure rate the new one's must be to halt a ramp.
+pub const RAMP_RATIO_MAX: f64 = 2.0;
+/// Standard errors by which the new version's failure rate must be above the old one's to halt a ramp: 3 happens by
+/// chance once in 700 looks.
+pub const RAMP_DEVIATIONS_MAX: f64 = 3.0;
+/// Secrets of one app.
+pub const SECRETS_MAX: usize = 100;
+/// Bytes of one secret.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// Tokens that a host has.
 pub const TOKENS_MAX: usize = 1_000;
@@ -341,6 +358,10 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub const REFUSED_CONNECTIONS_MAX: usize = 64;
 /// Time that a refused connection gets to read its refusal.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Time that a TLS handshake gets.
+pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a certificate's files are looked at.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.
@@ -399,6 +420,7 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(APP_VERSIONS_READY + 2 < APP_VERSIONS_KEPT, "what is ready and what is served is kept");
     assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
     assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");

@@ -21,6 +21,10 @@ pub(crate) enum Guest {
     FirstPurse,
     /// `tests/guests/purse2`: the same, state version 2.
     SecondPurse,
+    /// `tests/guests/edition1`: entity `page`, which says which build it is.
+    FirstEdition,
+    /// `tests/guests/edition2`: the same source, another build.
+    SecondEdition,
     /// `examples/bank`.
     Bank,
     /// `examples/shop`.
@@ -38,6 +42,8 @@ impl Guest {
             Self::Desk => "tests/guests/desk",
             Self::FirstPurse => "tests/guests/purse1",
             Self::SecondPurse => "tests/guests/purse2",
+            Self::FirstEdition => "tests/guests/edition1",
+            Self::SecondEdition => "tests/guests/edition2",
             Self::Bank => "examples/bank",
             Self::Shop => "examples/shop",
             Self::Witness => "tests/guests/witness",
@@ -51,6 +57,8 @@ impl Guest {
         static DESK: OnceCell<Bytes> = OnceCell::const_new();
         static FIRST_PURSE: OnceCell<Bytes> = OnceCell::const_new();
         static SECOND_PURSE: OnceCell<Bytes> = OnceCell::const_new();
+        static FIRST_EDITION: OnceCell<Bytes> = OnceCell::const_new();
+        static SECOND_EDITION: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
         static SHOP: OnceCell<Bytes> = OnceCell::const_new();
         static WITNESS: OnceCell<Bytes> = OnceCell::const_new();
@@ -60,6 +68,8 @@ impl Guest {
             Self::Desk => &DESK,
             Self::FirstPurse => &FIRST_PURSE,
             Self::SecondPurse => &SECOND_PURSE,
+            Self::FirstEdition => &FIRST_EDITION,
+            Self::SecondEdition => &SECOND_EDITION,
             Self::Bank => &BANK,
             Self::Shop => &SHOP,
             Self::Witness => &WITNESS,

@@ -8,6 +8,7 @@ mod atomic;
 mod bounded;
 mod callbacks;
 mod crash;
+mod deploys;
 mod durable;
 mod exactly_once;
 mod isolated;

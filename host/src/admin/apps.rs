@@ -18,14 +18,20 @@ use crate::edge::{self, Problem, Reply, body, path, time};
 use crate::engine::PrepareError;
 use crate::limits;
 use crate::metrics;
-use crate::registry::{App, DeployError, Deployed, LogBook, LogLine};
+use crate::registry::{App, Deploy, DeployError, Deployed, LogBook, LogLine};
 
 impl Admin {
     /// `GET /admin/v1/apps`.
     pub(super) fn apps(&self, caller: &Caller) -> Result<Reply, Problem> {
+        let shown = |app: &Arc<App>| {
+            let mut shown = summary(app);
+            if let Some((version, percent)) = self.registry.ramped(&app.name) {
+                shown["ramp"] = json!({"version": version.to_string(), "percent": percent});
+            }
+            shown
+        };
         let apps = self.registry.apps();
-        let apps = apps.iter().filter(|app| caller.sees(&app.name));
-        let apps: Vec<_> = apps.map(|app| summary(app)).collect();
+        let apps: Vec<_> = apps.iter().filter(|app| caller.sees(&app.name)).map(shown).collect();
         edge::json(StatusCode::OK, &json!({"apps": apps}))
     }
 
@@ -35,10 +41,11 @@ impl Admin {
         let mut shown = summary(&app);
         shown["contract"] = app.contract.document.clone();
         shown["config"] = json!(app.config);
+        shown["secrets"] = json!(app.secrets.names().collect::<Vec<_>>());
         edge::json(StatusCode::OK, &shown)
     }
 
-    /// `PUT /admin/v1/apps/{app}?breaking=true&config=JSON`.
+    /// `PUT /admin/v1/apps/{app}?breaking=true&config=JSON&activate=false&dry_run=true`.
     pub(super) async fn deploy(
         &self,
         parts: &Parts,
@@ -47,7 +54,7 @@ impl Admin {
         facts: &mut Facts,
     ) -> Result<Reply, Problem> {
         let app = path::segment("app", app)?.into_owned();
-        let (config, breaking) = deploy_query(parts.uri.query())?;
+        let how = deploy_query(parts.uri.query())?;
         facts.before = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
         // An error would mean that the semaphore was closed, and nothing closes it.
         let turn = Arc::clone(&self.deploys).acquire_owned().await;
@@ -61,7 +68,7 @@ impl Admin {
         let deploying = tokio::task::spawn_blocking(move || {
             // The turn ends with the work, not with the client's patience.
             let _turn = turn;
-            registry.deploy(&name, &component, config, breaking)
+            registry.deploy(&name, &component, &how)
         });
         let deployed = deploying.await.map_err(|error| {
             tracing::error!(%error, app, "a deploy panicked");
@@ -69,9 +76,9 @@ impl Admin {
         })?;
         let took = self.clock.monotonic().saturating_sub(began);
         metrics::deployed(deployed.as_ref().ok().map(|deployed| deployed.changed), took);
-        let Deployed { version, changed } = deployed.map_err(refused)?;
+        let mut shown = deployed_shown(&deployed.map_err(refused)?);
         facts.after = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
-        let shown = json!({"app": app, "version": version.to_string(), "changed": changed});
+        shown["app"] = json!(app);
         edge::json(StatusCode::OK, &shown)
     }
 
@@ -104,7 +111,7 @@ impl Admin {
         logs.after(after, limit)
     }
 
-    fn named(&self, raw: &str) -> Result<Arc<App>, Problem> {
+    pub(super) fn named(&self, raw: &str) -> Result<Arc<App>, Problem> {
         let name = path::segment("app", raw)?;
         self.registry.app(&name).ok_or_else(|| unknown_app(&name))
     }
@@ -124,7 +131,7 @@ fn summary(app: &App) -> Value {
 }
 
 /// What the audit log says of an app: of its configuration no value, only what tells one from another.
-fn live(app: &App) -> Value {
+pub(super) fn live(app: &App) -> Value {
     let config = serde_json::to_vec(&app.config).unwrap_or_default();
     let names: Vec<_> = app.config.values.keys().collect();
     json!({
@@ -135,18 +142,27 @@ fn live(app: &App) -> Value {
 
 const CONFIG_DIGITS: usize = 16;
 
-fn deploy_query(query: Option<&str>) -> Result<(AppConfig, bool), Problem> {
+fn deployed_shown(deployed: &Deployed) -> Value {
+    let Deployed { version, changed, diff, breaking } = deployed;
+    json!({"version": version.to_string(), "hash": version.hex(), "changed": changed,
+           "diff": diff, "breaking": breaking})
+}
+
+fn deploy_query(query: Option<&str>) -> Result<Deploy, Problem> {
     let mut params = Params::new(query)?;
-    let breaking = params.parsed("breaking", "true or false")?.unwrap_or(false);
+    let mut flag = |name| params.parsed(name, "true or false");
+    let breaking = flag("breaking")?.unwrap_or(false);
+    let inactive = !flag("activate")?.unwrap_or(true);
+    let dry_run = flag("dry_run")?.unwrap_or(false);
     let config = params.text("config")?;
-    params.finish("a deploy takes breaking and config")?;
-    let config = match config {
-        None => AppConfig::default(),
-        Some(text) => serde_json::from_str(&text)
-            .map_err(|error| Problem::malformed(format!("config: {error}")))?,
-    };
-    config.validate().map_err(|bad| Problem::malformed(format!("config: {bad}")))?;
-    Ok((config, breaking))
+    params.finish("a deploy takes breaking, config, activate and dry_run")?;
+    let malformed = |why: String| Problem::malformed(format!("config: {why}"));
+    let config = config.map(|text| serde_json::from_str::<AppConfig>(&text)).transpose();
+    let config = config.map_err(|error| malformed(error.to_string()))?;
+    if let Some(config) = &config {
+        config.validate().map_err(|bad| malformed(bad.to_string()))?;
+    }
+    Ok(Deploy { config, breaking, inactive, dry_run })
 }
 
 /// The status of each reason to refuse a deploy.
@@ -156,21 +172,29 @@ fn refused(error: DeployError) -> Problem {
     match error {
         DeployError::Name(bad) => bad.into(),
         DeployError::Config(bad) => Problem::malformed(format!("config: {bad}")),
-        DeployError::Component(PrepareError::TooLarge(_)) => {
+        DeployError::Component(error) => unprepared(error),
+        DeployError::Storage(_) => Problem::internal(detail),
+        DeployError::Contract(_) => unprocessable("bad_component"),
+        DeployError::Clash(_) => Problem::malformed(format!("config: {detail}")),
+        DeployError::NothingLive(_) => Problem::new(StatusCode::CONFLICT, "nothing_live", detail),
+        DeployError::Breaking(deployed) => {
+            unprocessable("breaking_change").details(Some(deployed_shown(&deployed)))
+        }
+    }
+}
+
+/// The status of each reason why a component does not run.
+pub(super) fn unprepared(error: PrepareError) -> Problem {
+    let detail = error.to_string();
+    let unprocessable = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_component", &*detail);
+    match error {
+        PrepareError::TooLarge(_) => {
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
         }
-        DeployError::Component(PrepareError::Host(_)) | DeployError::Storage(_) => {
-            Problem::internal(detail)
-        }
-        DeployError::Component(PrepareError::WrongWorld(problems)) => {
-            unprocessable("bad_component").details(Some(json!(problems)))
-        }
-        DeployError::Component(
-            PrepareError::NotAComponent(_) | PrepareError::Compile(_) | PrepareError::Describe(_),
-        )
-        | DeployError::Contract(_) => unprocessable("bad_component"),
-        DeployError::Breaking(breaks) => {
-            unprocessable("breaking_change").details(Some(json!(breaks)))
+        PrepareError::Host(_) => Problem::internal(detail),
+        PrepareError::WrongWorld(problems) => unprocessable.details(Some(json!(problems))),
+        PrepareError::NotAComponent(_) | PrepareError::Compile(_) | PrepareError::Describe(_) => {
+            unprocessable
         }
     }
 }
@@ -197,16 +221,20 @@ impl LogsQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::BadId;
+    use crate::ids::{BadId, VersionId};
     use crate::registry::ContractError;
 
     #[test]
     fn deploys_take_a_checked_configuration() {
-        let (config, breaking) = deploy_query(None).expect("defaults");
-        assert_eq!((config, breaking), (AppConfig::default(), false));
-        let query = "breaking=true&config=%7B%22deadline_ms%22:250%7D";
-        let (config, breaking) = deploy_query(Some(query)).expect("valid");
-        assert_eq!((config.deadline_ms, breaking), (250, true));
+        let how = deploy_query(None).expect("defaults");
+        assert_eq!(
+            (how.config, how.breaking, how.inactive, how.dry_run),
+            (None, false, false, false)
+        );
+        let query = "breaking=true&config=%7B%22deadline_ms%22:250%7D&activate=false&dry_run=true";
+        let how = deploy_query(Some(query)).expect("valid");
+        assert_eq!(how.config.map(|config| config.deadline_ms), Some(250));
+        assert!(how.breaking && how.inactive && how.dry_run);
         for (query, says) in [
             ("config=banana", "config: expected value"),
             ("config=%7B%22deadline%22:250%7D", "unknown field `deadline`"),
@@ -223,6 +251,8 @@ mod tests {
     #[test]
     fn refused_deploys_have_their_status_and_code() {
         let component = |error| DeployError::Component(error);
+        let (version, breaking) = (VersionId::of(b"x"), vec!["x".into()]);
+        let broken = Deployed { version, changed: true, diff: vec![], breaking };
         for (error, status, code) in [
             (DeployError::Name(BadId { field: "app", problem: "x".into() }), 400, "malformed"),
             (component(PrepareError::NotAComponent("x".into())), 422, "bad_component"),
@@ -232,7 +262,9 @@ mod tests {
             (component(PrepareError::Describe("x".into())), 422, "bad_component"),
             (component(PrepareError::Host("x".into())), 500, "internal"),
             (DeployError::Contract(ContractError("x".into())), 422, "bad_component"),
-            (DeployError::Breaking(vec!["x".into()]), 422, "breaking_change"),
+            (DeployError::Breaking(Box::new(broken)), 422, "breaking_change"),
+            (DeployError::Clash("x".into()), 400, "malformed"),
+            (DeployError::NothingLive("x".into()), 409, "nothing_live"),
             (DeployError::Storage("x".into()), 500, "internal"),
         ] {
             let detail = error.to_string();

@@ -9,8 +9,10 @@ mod entities;
 mod history;
 mod openapi;
 mod routes;
+mod settings;
 mod snapshots;
 mod tokens;
+mod versions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -106,6 +108,7 @@ impl Admin {
         match self.route(&parts, &mut body, &credential).await {
             Ok(reply) => reply,
             Err(problem) => {
+                problem.own_code().into_iter().for_each(metrics::request_refused);
                 let problem = problem.source(Source::Admin);
                 let discard_bytes_max = limits::ADMIN_DISCARD_BYTES_MAX;
                 edge::refused(&parts, &mut body, problem, discard_bytes_max).await
@@ -160,6 +163,14 @@ impl Admin {
             Id::Apps => self.apps(caller),
             Id::App => self.app(first),
             Id::Deploy => self.deploy(parts, body, first, facts).await,
+            Id::Versions => self.versions(first).await,
+            Id::Config => self.config(first),
+            Id::Activate
+            | Id::RollBack
+            | Id::Ramp
+            | Id::Configure
+            | Id::SetSecret
+            | Id::UnsetSecret => self.change_app(parts, body, found, facts).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
             Id::Entity => self.entity(first, second, third).await,

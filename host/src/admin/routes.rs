@@ -36,6 +36,14 @@ pub(super) enum Id {
     Apps,
     App,
     Deploy,
+    Versions,
+    Activate,
+    RollBack,
+    Ramp,
+    Config,
+    Configure,
+    SetSecret,
+    UnsetSecret,
     Logs,
     Entities,
     Entity,
@@ -127,6 +135,8 @@ const PARTS_MAX: usize = 4;
 const AFTER: (&str, &str) = ("after", "the `next` of the page before");
 const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
 
+const BREAKING: (&str, &str) = ("breaking", "true: also when callers or stored state may break");
+
 /// All of them.
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
@@ -156,9 +166,75 @@ pub(super) static ROUTES: &[Route] = &[
         Role::Admin,
         "Makes the component in the body the app's live version",
         &[
-            ("breaking", "true: also when callers or stored state may break"),
-            ("config", "the app's configuration, as JSON"),
+            BREAKING,
+            ("config", "the app's configuration, as JSON; without it the app keeps the one it has"),
+            ("activate", "false: keep it beside the live version, which stays live"),
+            ("dry_run", "true: say what would change, and change nothing"),
         ],
+    ),
+    route(
+        Id::Versions,
+        Method::GET,
+        "/admin/v1/apps/{app}/versions",
+        Role::Read,
+        "An app's kept versions, the last deployed first, its ramp, and the last one that halted",
+        &[],
+    ),
+    route(
+        Id::Activate,
+        Method::POST,
+        "/admin/v1/apps/{app}/versions/{version}/activate",
+        Role::Admin,
+        "Makes a kept version, named by the beginning of its hash, the live one",
+        &[BREAKING],
+    ),
+    route(
+        Id::RollBack,
+        Method::POST,
+        "/admin/v1/apps/{app}/rollback",
+        Role::Admin,
+        "Makes the version before the live one live again",
+        &[("breaking", "true: also when it does not read state that may be there")],
+    ),
+    route(
+        Id::Ramp,
+        Method::POST,
+        "/admin/v1/apps/{app}/versions/{version}/ramp",
+        Role::Admin,
+        "Puts a share of the app's entities on a kept version",
+        &[("percent", "the share, 0 to 100; 0 ends the ramp"), BREAKING],
+    ),
+    route(
+        Id::Config,
+        Method::GET,
+        "/admin/v1/apps/{app}/config",
+        Role::Read,
+        "An app's configuration, and the names of its secrets",
+        &[],
+    ),
+    route(
+        Id::Configure,
+        Method::PATCH,
+        "/admin/v1/apps/{app}/config",
+        Role::Admin,
+        "Changes settings: a JSON merge patch, where null makes one the default",
+        &[],
+    ),
+    route(
+        Id::SetSecret,
+        Method::PUT,
+        "/admin/v1/apps/{app}/secrets/{name}",
+        Role::Admin,
+        "Sets a secret to the body, which is text; it is never shown again",
+        &[],
+    ),
+    route(
+        Id::UnsetSecret,
+        Method::DELETE,
+        "/admin/v1/apps/{app}/secrets/{name}",
+        Role::Admin,
+        "Removes a secret",
+        &[],
     ),
     route(
         Id::Logs,
@@ -212,7 +288,7 @@ pub(super) static ROUTES: &[Route] = &[
         Id::Try,
         Method::POST,
         "/admin/v1/try/{app}/{type}/{key}/{handler}",
-        Role::Operate,
+        Role::Invoke,
         "Calls a command or reads a query as ingress would, which answers",
         &[
             ("how", "call, send or read; without it, read for a query and call for a command"),

@@ -26,6 +26,12 @@ pub(super) struct Args {
     /// that earlier versions left
     #[arg(long)]
     breaking: bool,
+    /// Keep it beside the live version, which stays live, for `keystead ramp` and `keystead activate`
+    #[arg(long)]
+    no_activate: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     admin: AdminUrl,
 }
@@ -36,9 +42,18 @@ pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     let config = args.config.as_deref().map(read_config).transpose()?;
     let spinner = out.spinner("deploying");
     let client = args.admin.client();
-    let deployed = put(&client, &args.app, component, config.as_ref(), args.breaking).await;
+    let path = path(&args.app, config.as_ref(), args.breaking)
+        .maybe("activate", args.no_activate.then_some("false"))
+        .maybe("dry_run", args.dry_run.then_some("true"));
+    let deployed = client.document(Method::PUT, path, component.into()).await;
     spinner.finish_and_clear();
-    Ok(out.document(&deployed?, render)?)
+    let deployed = deployed.inspect_err(|error| explain(error, out))?;
+    let render = match (args.dry_run, args.no_activate) {
+        (true, _) => render_dry_run,
+        (_, true) => render_kept,
+        _ => render,
+    };
+    Ok(out.document(&deployed, render)?)
 }
 
 /// Deploys; the answer is the host's document.
@@ -49,9 +64,37 @@ pub(super) async fn put(
     config: Option<&AppConfig>,
     breaking: bool,
 ) -> Result<Value, ClientError> {
+    client.document(Method::PUT, path(app, config, breaking), component.into()).await
+}
+
+fn path(app: &str, config: Option<&AppConfig>, breaking: bool) -> Path {
     let path = Path::new("/admin/v1/apps").part(app).query("breaking", &breaking.to_string());
     let config = config.map(|config| json!(config).to_string());
-    client.document(Method::PUT, path.maybe("config", config.as_deref()), component.into()).await
+    path.maybe("config", config.as_deref())
+}
+
+/// Shows, for a refusal that tells it, everything that the version would change.
+pub(super) fn explain(error: &ClientError, out: &Output) {
+    let diff = error.problem().map(|problem| &problem.document["details"]["diff"]);
+    if let Some(diff) = diff.filter(|diff| !output::items(diff).is_empty()) {
+        out.note(&format!("what it changes:{}", changes(diff)));
+    }
+}
+
+/// A contract's differences, each on a line of its own after a line end: `+` new, `-` gone, `~` another, `!` what
+/// breaks callers.
+pub(super) fn changes(diff: &Value) -> String {
+    let line = |change: &Value| {
+        let mark = match change["change"].as_str() {
+            Some("added") => '+',
+            Some("removed") => '-',
+            _ => '~',
+        };
+        let breaking = if change["breaking"] == true { '!' } else { ' ' };
+        let (name, detail) = (output::text(&change["name"]), output::text(&change["detail"]));
+        format!("\n{breaking}{mark} {name}: {detail}")
+    };
+    output::items(diff).iter().map(line).collect()
 }
 
 /// Reads and checks an app's settings.
@@ -71,7 +114,28 @@ pub(super) fn render(deployed: &Value) -> String {
     if deployed["changed"] == false {
         return format!("{app} is unchanged: version {version} is live already");
     }
-    format!("deployed {app}, version {version}")
+    format!("deployed {app}, version {version}{}", changes(&deployed["diff"]))
+}
+
+fn render_kept(deployed: &Value) -> String {
+    let (app, version) = (output::text(&deployed["app"]), output::text(&deployed["version"]));
+    if deployed["changed"] == false {
+        return format!("{app} is unchanged: version {version} is kept already");
+    }
+    format!("kept version {version} beside the live one of {app}{}", changes(&deployed["diff"]))
+}
+
+fn render_dry_run(deployed: &Value) -> String {
+    let (app, version) = (output::text(&deployed["app"]), output::text(&deployed["version"]));
+    if deployed["changed"] == false {
+        return format!("{app} would not change: it has version {version} already");
+    }
+    let breaking = output::items(&deployed["breaking"]);
+    let breaking: String =
+        breaking.iter().map(|text| format!("\n{}", output::text(text))).collect();
+    let refused = if breaking.is_empty() { "" } else { "\nrefused without --breaking:" };
+    let changes = changes(&deployed["diff"]);
+    format!("would deploy {app}, version {version}{changes}{refused}{breaking}")
 }
 
 #[cfg(test)]
@@ -99,5 +163,21 @@ mod tests {
         assert_eq!(render(&deployed), "deployed bank, version 0f");
         let deployed = json!({"app": "bank", "version": "0f", "changed": false});
         assert_eq!(render(&deployed), "bank is unchanged: version 0f is live already");
+    }
+
+    #[test]
+    fn what_changes_is_listed() {
+        let diff = json!([
+            {"change": "added", "name": "a", "detail": "why", "breaking": false},
+            {"change": "removed", "name": "b", "detail": "why", "breaking": true},
+            {"change": "changed", "name": "c", "detail": "why", "breaking": false},
+        ]);
+        let deployed = json!({"app": "bank", "version": "0f", "changed": true, "diff": diff,
+                              "breaking": ["- b: why"]});
+        let lines = "\n + a: why\n!- b: why\n ~ c: why";
+        assert_eq!(render(&deployed), format!("deployed bank, version 0f{lines}"));
+        let refused = "\nrefused without --breaking:\n- b: why";
+        let expected = format!("would deploy bank, version 0f{lines}{refused}");
+        assert_eq!(render_dry_run(&deployed), expected);
     }
 }

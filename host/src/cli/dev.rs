@@ -59,9 +59,9 @@ struct App {
 impl<'a> Dev<'a> {
     fn new(server: &Server, with: &Credentials, crates: Vec<PathBuf>, out: &'a Output) -> Self {
         let apps = crates.into_iter().map(|dir| App { dir, contract: None }).collect();
-        let console = format!("http://{}/", server.admin_addr);
-        let ingress = format!("http://{}", server.ingress_addr);
-        Self { admin: with.client(console.trim_end_matches('/')), ingress, console, apps, out }
+        let [ingress, admin] = server.urls.clone();
+        let console = format!("{admin}/");
+        Self { admin: with.client(&admin), ingress, console, apps, out }
     }
 
     async fn work(mut self, mut watch: Watch) -> anyhow::Result<()> {
@@ -96,7 +96,7 @@ impl<'a> Dev<'a> {
         let built = build::build(&app.dir, self.out).await?;
         let spinner = self.out.spinner(&format!("deploying {}", built.name));
         let deployed =
-            deploy::put(&self.admin, &built.name, built.component, Some(&config), true).await;
+            deploy::put(&self.admin, &built.name, built.component, config.as_ref(), true).await;
         spinner.finish_and_clear();
         let deployed = deployed?;
         let live = self.admin.get(Path::new("/admin/v1/apps").part(&built.name)).await?;
@@ -118,10 +118,10 @@ impl<'a> Dev<'a> {
     }
 }
 
-/// The app's settings: `keystead.toml` beside its `Cargo.toml`, or the defaults.
-fn config(dir: &FilePath) -> anyhow::Result<AppConfig> {
+/// The app's settings: `keystead.toml` beside its `Cargo.toml`. Without one the app keeps what it has.
+fn config(dir: &FilePath) -> anyhow::Result<Option<AppConfig>> {
     let path = dir.join("keystead.toml");
-    if path.exists() { deploy::read_config(&path) } else { Ok(AppConfig::default()) }
+    path.exists().then(|| deploy::read_config(&path)).transpose()
 }
 
 /// The crate in `dir`, or those in its direct subfolders, by their full paths in order.
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn settings_default_only_when_there_are_none() {
         let dir = tempfile::tempdir().expect("folder");
-        assert_eq!(config(dir.path()).expect("default"), AppConfig::default());
+        assert_eq!(config(dir.path()).expect("none is there"), None);
         write(&dir.path().join("keystead.toml"), "deadline_ms = 0");
         assert!(config(dir.path()).is_err(), "bad settings are never silently the defaults");
     }

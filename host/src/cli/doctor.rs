@@ -79,13 +79,13 @@ fn show(report: &Report) -> String {
     );
     let apps = report.apps.iter().map(|app| {
         let version = app.version.clone().unwrap_or_else(|| "not known".into());
-        vec![app.app.clone(), version, app.deploys.to_string()]
+        vec![app.app.clone(), version, app.versions.to_string()]
     });
     let apps: Vec<_> = apps.collect();
     if apps.is_empty() {
         text.push_str("No app is deployed.\n");
     } else {
-        text.push_str(&output::table(&["app", "live version", "deploys"], &apps));
+        text.push_str(&output::table(&["app", "live version", "versions"], &apps));
         text.push('\n');
     }
     for census in &report.partitions {

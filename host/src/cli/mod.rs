@@ -20,11 +20,14 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 mod typed;
+mod versions;
 mod watch;
 mod wit;
 
@@ -89,6 +92,14 @@ enum Verb {
     #[command(subcommand)]
     Message(message::Verb),
     Apps(apps::Args),
+    Versions(versions::VersionsArgs),
+    Activate(versions::ActivateArgs),
+    Rollback(versions::RollbackArgs),
+    Ramp(versions::RampArgs),
+    #[command(subcommand)]
+    Config(settings::ConfigVerb),
+    #[command(subcommand)]
+    Secret(settings::SecretVerb),
     #[command(subcommand)]
     Snapshot(snapshot::Verb),
     #[command(subcommand)]
@@ -173,6 +184,12 @@ impl Verb {
             Self::Token(verb) => block_on(token::run(&verb, out)),
             Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
+            Self::Versions(args) => block_on(versions::versions(&args, out)),
+            Self::Activate(args) => block_on(versions::activate(&args, out)),
+            Self::Rollback(args) => block_on(versions::rollback(&args, out)),
+            Self::Ramp(args) => block_on(versions::ramp(&args, out)),
+            Self::Config(verb) => block_on(settings::config(&verb, out)),
+            Self::Secret(verb) => block_on(settings::secret(&verb, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),
         }

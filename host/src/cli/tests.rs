@@ -39,7 +39,9 @@ fn usage_is_refused_by_the_parser() {
     assert_eq!(usage("keystead message show msg_1"), Some(2));
     assert_eq!(usage("keystead send a/b/c d --at now --delay 1s"), Some(2));
     assert_eq!(usage("keystead serve --listen nowhere"), Some(2));
-    assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
+    assert_eq!(usage("keystead ramp bank 0f00 --percent 101"), Some(2));
+    assert_eq!(usage("keystead config set bank"), Some(2));
+    assert_eq!(usage("keystead apps --admin ftp://example.org"), Some(2));
     assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
 }
 
@@ -192,6 +194,60 @@ fn a_deploy_sends_bytes_and_settings() {
     let (_, seen) = run(&[&deploy[..], &["--breaking", "--config", &settings]].concat(), &[answer]);
     assert!(seen[0].starts_with("PUT /admin/v1/apps/bank?breaking=true&config=%7B"), "{seen:?}");
     assert!(seen[0].contains("%22deadline_ms%22%3A7%2C"), "{seen:?}");
+}
+
+#[test]
+fn versions_settings_and_secrets_use_the_admin_api() {
+    let check = |line: &[&str], answer: &str, request: &str| {
+        let (result, seen) = run(&[line, &["--admin", "HOST"]].concat(), &[answer]);
+        assert_eq!(seen, [request]);
+        result.expect("ok")
+    };
+    let bank = "/admin/v1/apps/bank";
+    let versions = r#"200 {"versions":[],"halted":null,"trial":null}"#;
+    check(&["versions", "bank"], versions, &format!("GET {bank}/versions"));
+    let done = r#"200 {"app":"bank","version":"0f","replaced":"0e","changed":true,"diff":[]}"#;
+    let printed = check(&["rollback", "bank"], done, &format!("POST {bank}/rollback"));
+    assert_eq!(printed, "bank is on version 0f now; it was on 0e\n");
+    let path = format!("POST {bank}/versions/0f00/activate?breaking=true");
+    check(&["activate", "bank", "0f00", "--breaking"], done, &path);
+    let path = format!("POST {bank}/versions/0f00/ramp?percent=10");
+    check(&["ramp", "bank", "0f00", "--percent", "10"], done, &path);
+    let shown = r#"200 {"config":{"deadline_ms":5},"secrets":[]}"#;
+    check(&["config", "show", "bank"], shown, &format!("GET {bank}/config"));
+    let path = format!(r#"PATCH {bank}/config {{"deadline_ms":5,"values":{{"a":"1"}}}}"#);
+    check(&["config", "set", "bank", "deadline_ms=5", "values.a=1"], shown, &path);
+    let path = format!(r#"PATCH {bank}/config {{"retry":{{"max_ms":null}}}}"#);
+    check(&["config", "unset", "bank", "retry.max_ms"], shown, &path);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "hunter2\r\n").expect("write");
+    let name = file.path().display().to_string();
+    let set = ["secret", "set", "bank", "token", "--file", &name];
+    let printed =
+        check(&set, r#"200 {"secret":"token"}"#, &format!("PUT {bank}/secrets/token hunter2"));
+    assert_eq!(printed, "token is set\n");
+    check(&["secret", "ls", "bank"], shown, &format!("GET {bank}/config"));
+    let path = format!("DELETE {bank}/secrets/token");
+    check(&["secret", "unset", "bank", "token"], r#"200 {"secret":"token"}"#, &path);
+}
+
+#[test]
+fn a_refused_deploy_fails_with_its_code_and_a_dry_run_changes_nothing() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "component").expect("write");
+    let name = file.path().display().to_string();
+    let line = ["deploy", &name, "--app", "bank", "--admin", "HOST"];
+    let refused = r#"422 {"code":"breaking_change","detail":"it breaks","details":{"diff":[]}}"#;
+    let (result, _) = run(&line, &[refused]);
+    assert_eq!(result.expect_err("refused").to_string(), "it breaks (breaking_change)");
+    let dry = r#"200 {"app":"bank","version":"0f","changed":true,"diff":[],"breaking":["- b"]}"#;
+    let (result, seen) = run(&[&line[..], &["--dry-run", "--no-activate"]].concat(), &[dry]);
+    assert_eq!(
+        result.expect("ok"),
+        "would deploy bank, version 0f\nrefused without --breaking:\n- b\n"
+    );
+    let path = "PUT /admin/v1/apps/bank?breaking=false&activate=false&dry_run=true component";
+    assert_eq!(seen, [path]);
 }
 
 #[test]

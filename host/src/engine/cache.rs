@@ -3,6 +3,7 @@
 //! content. Invariant: code that this host did not write is a miss, like code of another wasmtime, another
 //! processor or other settings.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
@@ -78,6 +79,17 @@ impl Cache {
             tracing::warn!(%name, %error, "cannot keep compiled code; the next start compiles again");
         }
         Ok(component)
+    }
+
+    /// Removes the code of components that are not in `named`. What cannot be removed stays for the next time.
+    pub(super) fn collect(&self, named: &BTreeSet<VersionId>) {
+        let names: BTreeSet<_> = named.iter().map(|version| self.name(*version)).collect();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".cwasm") && !names.contains(&name) {
+                drop(fs::remove_file(entry.path()));
+            }
+        }
     }
 
     /// Removes what another wasmtime or other settings compiled, and what an interrupted write left: none of

@@ -2,6 +2,7 @@
 //! world, link, describe. Invariant: a [`Guest`] has answered `describe` under this very engine.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -82,6 +83,11 @@ impl Engine {
         let pre = self.link(&compiled)?;
         let describe = self.describe(&pre)?;
         Ok(Guest(Arc::new(Prepared { version, describe, pre })))
+    }
+
+    /// Forgets the compiled code of all components but those in `named`. Guests that are prepared go on.
+    pub fn collect(&self, named: &BTreeSet<VersionId>) {
+        self.0.cache.collect(named);
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {

@@ -54,6 +54,13 @@ pub(crate) fn engine(cache_dir: &Path) -> Engine {
     Engine::new(config, Arc::new(ManualClock::new(1_000, 7))).expect("engine")
 }
 
+/// An engine that can use what was compiled before, and nothing else.
+pub(crate) fn engine_without_compiler(cache_dir: &Path) -> Engine {
+    let compiler = Some(cache_dir.join("no-compiler"));
+    let config = EngineConfig { cache_dir: cache_dir.into(), workers: 1, compiler };
+    Engine::new(config, Arc::new(ManualClock::new(1_000, 7))).expect("engine")
+}
+
 /// A call with generous limits.
 pub(crate) fn call<'a>(handler: &'a str, input: &'a [u8]) -> Call<'a> {
     Call {

@@ -135,7 +135,7 @@ impl Ingress {
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("call", rest)?;
-        let app = self.app(address.entity.app(), caller)?;
+        let app = self.serving(&address, caller)?;
         seen.app(&app);
         let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
@@ -155,7 +155,7 @@ impl Ingress {
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("send", rest)?;
-        let app = self.app(address.entity.app(), caller)?;
+        let app = self.serving(&address, caller)?;
         seen.app(&app);
         let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
@@ -175,7 +175,7 @@ impl Ingress {
         caller: &Caller,
     ) -> Result<Reply, Problem> {
         let address = Address::decode("read", rest)?;
-        let app = self.app(address.entity.app(), caller)?;
+        let app = self.serving(&address, caller)?;
         seen.app(&app);
         let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
@@ -192,17 +192,23 @@ impl Ingress {
         Ok(app.quota.admit(&app.config.quotas, entity, self.clock.monotonic())?)
     }
 
+    /// The version of the app that the entity is on.
+    fn serving(&self, address: &Address<'_>, caller: &Caller) -> Result<Arc<App>, Problem> {
+        let entity = &address.entity;
+        let app = self.registry.serving(entity, &address.handler);
+        app.ok_or_else(|| self.unknown_app(entity.app(), caller))
+    }
+
+    /// The live version.
     fn app(&self, name: &str, caller: &Caller) -> Result<Arc<App>, Problem> {
-        self.registry.app(name).ok_or_else(|| {
-            let apps = self.registry.apps();
-            let names = apps.iter().map(|app| app.name.clone());
-            let names: Vec<_> = names.filter(|name| caller.sees(name)).collect();
-            let known = address::listed(names.iter().map(String::as_str));
-            Problem::not_found(
-                "unknown_app",
-                format!("there is no app {name:?}; deployed: {known}"),
-            )
-        })
+        self.registry.app(name).ok_or_else(|| self.unknown_app(name, caller))
+    }
+
+    fn unknown_app(&self, name: &str, caller: &Caller) -> Problem {
+        let apps = self.registry.apps();
+        let names = apps.iter().map(|app| app.name.as_str()).filter(|name| caller.sees(name));
+        let known = address::listed(names.collect::<Vec<_>>().into_iter());
+        Problem::not_found("unknown_app", format!("there is no app {name:?}; deployed: {known}"))
     }
 }
 

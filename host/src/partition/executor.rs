@@ -24,7 +24,7 @@ use crate::journal::Receipt;
 use crate::limits;
 use crate::logging;
 use crate::metrics::{GuestEnd, GuestKind};
-use crate::record::message::Message;
+use crate::record::message::{Message, Origin};
 use crate::registry::{App, Body, Registry};
 use crate::trace::Context;
 
@@ -340,7 +340,9 @@ impl Shared {
     }
 
     fn is_quick(&self, message: &Message, now: Duration) -> bool {
-        let Some(app) = self.registry.app(message.target.app()) else { return true };
+        let Some(app) = self.registry.serving(&message.target, &message.handler) else {
+            return true;
+        };
         let handler = app.contract.handler(message.target.kind(), &message.handler);
         handler.is_none_or(|handler| handler.pace.is_quick(now))
     }
@@ -387,7 +389,8 @@ impl Shared {
         let target = &message.target;
         let no_handler =
             |what: String| Called::Ended(Verdict::Failed(CallFailure::NoHandler(what)), 0);
-        let Some(app) = self.registry.app(target.app()) else {
+        // IMPORTANT: asked once; the whole turn runs on this version.
+        let Some(app) = self.registry.serving(target, &message.handler) else {
             return no_handler(format!("there is no app {:?}", target.app()));
         };
         let Some(handler) = app.contract.handler(target.kind(), &message.handler) else {
@@ -439,11 +442,36 @@ impl Shared {
                     verdict => verdict,
                 };
                 let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
-                app.metrics.guest(kind, verdict.end(), took);
+                self.ended((&app, kind), message, attempt, &verdict, (began, now));
                 spans::ended(span, message, attempt, &verdict, (began, now));
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
+        }
+    }
+}
+
+impl Shared {
+    /// Measures a call that has ended.
+    fn ended(
+        &self,
+        (app, kind): (&App, GuestKind),
+        message: &Message,
+        attempt: u32,
+        verdict: &Verdict,
+        (began, now): (Duration, Duration),
+    ) {
+        app.metrics.guest(kind, verdict.end(), now.saturating_sub(began));
+        if attempt == 1 {
+            self.count(app, is_failure(verdict, message), now);
+        }
+    }
+
+    /// During a ramp: counts how a first attempt ended, and ends the ramp when the new version is worse.
+    fn count(&self, app: &App, failed: bool, now: Duration) {
+        let reason = app.trial.as_ref().and_then(|(side, trial)| trial.ended(*side, failed, now));
+        if let Some(reason) = reason {
+            self.registry.halt(app, reason);
         }
     }
 }
@@ -473,6 +501,18 @@ fn outdated(app: &App, message: &Message, failure: Failure) -> Verdict {
     match entity.and_then(|entity| entity.migrate.clone()) {
         Some(migrate) => Verdict::Outdated(migrate, failure),
         None => Verdict::Failed(CallFailure::Error(failure)),
+    }
+}
+
+/// Whether an end speaks against the version that came to it: a failure, or a rejection that nobody hears of, which
+/// makes a dead letter.
+fn is_failure(verdict: &Verdict, message: &Message) -> bool {
+    match verdict {
+        Verdict::Failed(_) => true,
+        Verdict::Rejected(_) => {
+            !matches!(message.origin, Origin::Ingress { .. }) && message.then.is_none()
+        }
+        Verdict::Done(..) | Verdict::Outdated(..) | Verdict::Unreadable(_) => false,
     }
 }
 

@@ -221,7 +221,9 @@ impl EntityIo for Transaction {
     }
 
     fn config(&self, name: &str) -> Option<String> {
-        self.start.app.config.values.get(name).cloned()
+        let App { config, secrets, .. } = &*self.start.app;
+        let secret = || secrets.get(name).map(|secret| secret.reveal().to_owned());
+        config.values.get(name).cloned().or_else(secret)
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, Fault> {

@@ -39,7 +39,8 @@ pub(super) fn between(old: &Contract, new: &Contract) -> Vec<String> {
     breaks
 }
 
-fn of_handler(old: &Handler, new: &Handler) -> Vec<String> {
+/// One sentence for each thing that callers of a handler could no longer do.
+pub(super) fn of_handler(old: &Handler, new: &Handler) -> Vec<String> {
     let mut breaks = Vec::new();
     let opened = old.kind == HandlerKind::Internal && new.kind == HandlerKind::Command;
     if old.kind != new.kind && !opened {

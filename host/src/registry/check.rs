@@ -14,12 +14,14 @@ pub struct AppFiles {
     pub app: String,
     /// The live version.
     pub version: Option<String>,
-    /// How many deploys its record lists.
-    pub deploys: usize,
+    /// How many versions are kept.
+    pub versions: usize,
     /// What is wrong with its record.
     pub record: Option<String>,
-    /// What is wrong with its live component.
+    /// What is wrong with its live component, or with that of its ramp.
     pub component: Option<String>,
+    /// What is wrong with the file of its secrets.
+    pub secrets: Option<String>,
 }
 
 /// The apps in the registry folder `dir`, in order of their names; and what is wrong with their list.
@@ -36,21 +38,32 @@ pub fn look(dir: &Path) -> anyhow::Result<(Vec<AppFiles>, Option<String>)> {
         Err(error) => (store.recorded()?, Some(format!("{error:#}"))),
     };
     let look = |app: String| {
+        let secrets = store.secrets(&app).err().map(|error| format!("{error:#}"));
         let record = match store.record(&app) {
             Ok(record) => record,
             Err(error) => {
                 let record = Some(format!("{error:#}"));
-                return AppFiles { app, version: None, deploys: 0, record, component: None };
+                return AppFiles {
+                    app,
+                    version: None,
+                    versions: 0,
+                    record,
+                    component: None,
+                    secrets,
+                };
             }
         };
-        let live = record.versions.last().map(|deployment| deployment.version);
-        let component = live.and_then(|version| store.component(version).err());
+        let live = record.live();
+        let ramped = record.ramp.map(|ramp| ramp.version);
+        let mut served = [live, ramped].into_iter().flatten();
+        let component = served.find_map(|version| store.component(version).err());
         AppFiles {
             app,
             version: live.map(|version| version.to_string()),
-            deploys: record.versions.len(),
+            versions: record.versions.len(),
             record: None,
             component: component.map(|error| format!("{error:#}")),
+            secrets,
         }
     };
     Ok((names.into_iter().map(look).collect(), list))
@@ -62,6 +75,14 @@ pub fn look(dir: &Path) -> anyhow::Result<(Vec<AppFiles>, Option<String>)> {
 /// The file system's.
 pub fn set_aside(dir: &Path, app: &str) -> anyhow::Result<Vec<PathBuf>> {
     Store::look(dir).set_aside(app)
+}
+
+/// Sets the file of `app`'s secrets aside. Gives the name of what it keeps.
+///
+/// # Errors
+/// The file system's.
+pub fn set_secrets_aside(dir: &Path, app: &str) -> anyhow::Result<Option<PathBuf>> {
+    Store::look(dir).set_secrets_aside(app)
 }
 
 /// Writes the list of apps anew from their records. Gives the name of the old one's copy, if there was one.

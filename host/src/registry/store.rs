@@ -2,52 +2,19 @@
 //! Invariant: an app's record names only components that were on stable storage before it. A record says whose
 //! it is and has a checksum, and `apps/names` lists the apps that have one, so damage and loss are noticed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 
-use super::lineage::Lineage;
-use crate::config::AppConfig;
+use super::record::{self, Record};
+use super::secrets::Secrets;
 use crate::ids::{VersionId, check_name};
-use crate::{limits, storage};
+use crate::storage;
 
-/// What an app's file says.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// Of this text; older and newer hosts can tell.
-    pub(super) format: u32,
-    /// The app's name; empty in format 2.
-    #[serde(default)]
-    pub(super) app: String,
-    /// Deployed versions, the live one last.
-    pub(super) versions: Vec<Deployment>,
-    /// What state entities may be in.
-    #[serde(default)]
-    pub(super) states: Lineage,
-}
-
-/// One deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Deployment {
-    /// The component's hash in hex.
-    #[serde(with = "hex")]
-    pub(super) version: VersionId,
-    /// When, in milliseconds since 1970.
-    pub(super) deployed_at_ms: u64,
-    /// The app's configuration of that time.
-    pub(super) config: AppConfig,
-}
-
-/// 2: what state entities may be in. 3: the app's name and a checksum.
-const FORMAT: u32 = 3;
-/// The oldest that is read.
-const FORMAT_MIN: u32 = 2;
-/// A record begins with the hash of what follows its first line.
-const CHECK: (&[u8], &[u8]) = (b"{\"check\":\"", b"\",");
 /// Lists the apps that have a record.
 const NAMES: &str = "names";
 
@@ -136,7 +103,7 @@ impl Store {
             }
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        parse(app, &text).with_context(|| format!("{} is damaged", path.display()))
+        record::parse(app, &text).with_context(|| format!("{} is damaged", path.display()))
     }
 
     /// A component whose bytes are what their name says.
@@ -147,22 +114,22 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Makes the last deployment of `record`, which is of `component`, the live one of `app`: first the component,
-    /// then the record, each durable before the next.
+    /// Puts `record` into the place of `app`'s record, after `component`, if there is one that it is to name: each is
+    /// durable before the next.
     pub(super) fn publish(
         &self,
         app: &str,
-        component: &[u8],
+        component: Option<&[u8]>,
         mut record: Record,
     ) -> anyhow::Result<()> {
-        let version = VersionId::of(component);
-        if self.component(version).is_err() {
-            replace(&self.components, &self.component_file(version), component)?;
+        if let Some(component) = component {
+            let version = VersionId::of(component);
+            if self.component(version).is_err() {
+                replace(&self.components, &self.component_file(version), component)?;
+            }
         }
-        (record.format, record.app) = (FORMAT, app.into());
-        let surplus = record.versions.len().saturating_sub(limits::APP_VERSIONS_KEPT);
-        record.versions.drain(..surplus);
-        replace(&self.apps, &self.app_file(app), &print(&record)?)?;
+        (record.format, record.app) = (record::FORMAT, app.into());
+        replace(&self.apps, &self.app_file(app), &record::print(&record)?)?;
         // What cannot be read is made anew from the records that are there.
         let mut names = self.listed().unwrap_or_default();
         if names.iter().any(|name| name == app) {
@@ -172,6 +139,55 @@ impl Store {
         names.sort();
         names.dedup();
         replace(&self.apps, &self.apps.join(NAMES), &print_names(&names))
+    }
+
+    /// An app's secrets; none when there is no such file.
+    pub(super) fn secrets(&self, app: &str) -> anyhow::Result<Secrets> {
+        let path = self.secrets_file(app);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secrets::default()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Ok(text) => {
+                Secrets::parse(app, &text).with_context(|| format!("{} is damaged", path.display()))
+            }
+        }
+    }
+
+    /// Puts all of an app's secrets into the place of those that were there.
+    pub(super) fn put_secrets(&self, app: &str, secrets: &Secrets) -> anyhow::Result<()> {
+        replace(&self.apps, &self.secrets_file(app), &secrets.print(app)?)
+    }
+
+    /// Gives the file of an app's secrets another name, so that the app is served without them. Gives that name.
+    pub(super) fn set_secrets_aside(&self, app: &str) -> anyhow::Result<Option<PathBuf>> {
+        let path = self.secrets_file(app);
+        let kept = keep(&path)?;
+        if kept.is_some() {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        Ok(kept)
+    }
+
+    /// The versions that records name; `None` when one of them cannot be read, for then nobody knows.
+    pub(super) fn named(&self) -> Option<BTreeSet<VersionId>> {
+        let mut named = BTreeSet::new();
+        for app in self.names().ok()? {
+            let record = self.record(&app).ok()?;
+            named.extend(record.versions.iter().map(|kept| kept.version));
+        }
+        Some(named)
+    }
+
+    /// Removes the components that are not in `named`. What cannot be removed stays for the next time.
+    pub(super) fn collect(&self, named: &BTreeSet<VersionId>) {
+        let names: BTreeSet<_> =
+            named.iter().map(|version| self.component_file(*version)).collect();
+        for entry in fs::read_dir(&self.components).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|ending| ending == "wasm") && !names.contains(&path) {
+                drop(fs::remove_file(path));
+            }
+        }
     }
 
     /// The apps that `apps/names` lists; none when there is no such file.
@@ -192,8 +208,12 @@ impl Store {
         self.apps.join(format!("{app}.json"))
     }
 
+    fn secrets_file(&self, app: &str) -> PathBuf {
+        self.apps.join(format!("{app}.secrets"))
+    }
+
     fn component_file(&self, version: VersionId) -> PathBuf {
-        self.components.join(format!("{}.wasm", blake3::Hash::from_bytes(version.0).to_hex()))
+        self.components.join(format!("{}.wasm", version.hex()))
     }
 }
 
@@ -211,36 +231,6 @@ fn keep(path: &Path) -> anyhow::Result<Option<PathBuf>> {
     let copied = fs::copy(path, &copy).and_then(|_| File::open(&copy)?.sync_all());
     copied.with_context(|| format!("cannot copy {}", path.display()))?;
     Ok(Some(copy))
-}
-
-/// The text of a record: JSON whose first line is the hash of the others.
-pub(super) fn print(record: &Record) -> serde_json::Result<Vec<u8>> {
-    let text = serde_json::to_vec_pretty(record)?;
-    let rest = text.strip_prefix(b"{\n").unwrap_or(&text);
-    let hash = blake3::hash(rest).to_hex();
-    Ok([CHECK.0, hash.as_bytes(), CHECK.1, b"\n", rest].concat())
-}
-
-/// Reads the text of `app`'s record.
-pub(super) fn parse(app: &str, text: &[u8]) -> anyhow::Result<Record> {
-    let checked = text.strip_prefix(CHECK.0).and_then(|text| {
-        let end = text.iter().position(|byte| *byte == b'\n')?;
-        Some((text[..end].strip_suffix(CHECK.1)?, &text[end + 1..]))
-    });
-    if let Some((hash, rest)) = checked {
-        let right = blake3::hash(rest).to_hex().as_bytes() == hash;
-        anyhow::ensure!(right, "its text is not what was written");
-    }
-    let record: Record = serde_json::from_slice(text).context("it is not a record")?;
-    let format = record.format;
-    anyhow::ensure!(
-        (FORMAT_MIN..=FORMAT).contains(&format),
-        "it has format {format}; this host reads {FORMAT_MIN} to {FORMAT}"
-    );
-    anyhow::ensure!(checked.is_some() || format < FORMAT, "its checksum is gone");
-    let whose = &record.app;
-    anyhow::ensure!(whose == app || format < FORMAT, "it is the record of app {whose}");
-    Ok(record)
 }
 
 /// The text of the list of apps: a hash, then a name a line.
@@ -267,39 +257,21 @@ fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A version as all of its hash, for `Display` shortens it.
-mod hex {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::VersionId;
-
-    pub(super) fn serialize<S: Serializer>(
-        v: &VersionId,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&blake3::Hash::from_bytes(v.0).to_hex())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<VersionId, D::Error> {
-        let text = String::deserialize(d)?;
-        let hash = blake3::Hash::from_hex(&text).map_err(serde::de::Error::custom)?;
-        Ok(VersionId(*hash.as_bytes()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Contract;
 
-    fn deployment(component: &[u8], at: u64) -> Deployment {
-        let version = VersionId::of(component);
-        Deployment { version, deployed_at_ms: at, config: AppConfig::default() }
+    fn contract() -> Contract {
+        Contract::parse(br#"{"entities":[{"type":"a","handlers":[]}]}"#).expect("right")
     }
 
     fn publish(store: &Store, component: &[u8], at: u64) {
         let mut record = store.record("bank").unwrap_or_default();
-        record.versions.push(deployment(component, at));
-        store.publish("bank", component, record).expect("published");
+        let version = VersionId::of(component);
+        record.keep(version, &contract(), at);
+        record.activate(version, &contract());
+        store.publish("bank", Some(component), record).expect("published");
     }
 
     #[test]
@@ -311,7 +283,7 @@ mod tests {
         let store = Store::open(dir.path()).expect("open");
         assert_eq!(store.names().expect("names"), ["bank"]);
         let record = store.record("bank").expect("record");
-        assert_eq!(record.versions, [deployment(b"one", 1), deployment(b"two", 2)]);
+        assert_eq!(record.lives, [VersionId::of(b"one"), VersionId::of(b"two")]);
         assert_eq!(store.component(VersionId::of(b"one")).expect("component"), b"one");
         assert_eq!(store.record("none").expect("empty"), Record::default());
     }
@@ -337,35 +309,22 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_record_is_noticed_and_older_ones_are_read() {
+    fn components_that_no_record_names_go_unless_a_record_is_damaged() {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
+        let there = |component: &[u8]| store.component(VersionId::of(component)).is_ok();
         publish(&store, b"one", 1);
-        let text = fs::read(store.app_file("bank")).expect("reads");
-        let record = parse("bank", &text).expect("sound");
-        for bit in 0..text.len() * 8 {
-            let mut flipped = text.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            // A flip that only makes the hash's field another one leaves what it says.
-            let read = parse("bank", &flipped);
-            assert!(read.is_err() || read.is_ok_and(|read| read == record), "bit {bit}");
-        }
-        let other = parse("shop", &text).expect_err("another's").to_string();
-        assert!(other.contains("app bank"), "{other}");
-        let older = Record { format: FORMAT_MIN, app: String::new(), ..record };
-        let text = serde_json::to_vec_pretty(&older).expect("prints");
-        assert_eq!(parse("bank", &text).expect("older"), older);
-    }
-
-    #[test]
-    fn old_versions_are_forgotten_at_the_limit() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let store = Store::open(dir.path()).expect("open");
-        for at in 0..=limits::APP_VERSIONS_KEPT as u64 {
-            publish(&store, b"one", at);
-        }
-        let versions = store.record("bank").expect("record").versions;
-        assert_eq!(versions.len(), limits::APP_VERSIONS_KEPT);
-        assert_eq!(versions[0].deployed_at_ms, 1);
+        publish(&store, b"two", 2);
+        let mut record = store.record("bank").expect("record");
+        record.versions.remove(0);
+        store.publish("bank", None, record.clone()).expect("published");
+        store.publish("shop", Some(b"three"), Record::default()).expect("published");
+        fs::write(store.app_file("shop"), b"{").expect("damaged");
+        assert_eq!(store.named(), None);
+        store.publish("shop", None, Record::default()).expect("mended");
+        let named = store.named().expect("known");
+        assert!(there(b"one") && there(b"two") && there(b"three"));
+        store.collect(&named);
+        assert!(!there(b"one") && there(b"two") && !there(b"three"));
     }
 }
