@@ -59,9 +59,9 @@ struct App {
 impl<'a> Dev<'a> {
     fn new(server: &Server, with: &Credentials, crates: Vec<PathBuf>, out: &'a Output) -> Self {
         let apps = crates.into_iter().map(|dir| App { dir, contract: None }).collect();
-        let admin = with.client(&server.urls[1]);
-        let console = format!("{}/", server.urls[1]);
-        Self { admin, ingress: server.urls[0].clone(), console, apps, out }
+        let [ingress, admin] = server.urls.clone();
+        let console = format!("{admin}/");
+        Self { admin: with.client(&admin), ingress, console, apps, out }
     }
 
     async fn work(mut self, mut watch: Watch) -> anyhow::Result<()> {
