@@ -8,6 +8,7 @@ use super::contract::{Contract, ContractError};
 use super::diff::{self, Change};
 use super::lineage;
 use super::record::Record;
+use super::secrets::Secrets;
 use super::served::{App, Served};
 use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Guest, PrepareError};
@@ -116,16 +117,7 @@ impl Registry {
         if how.inactive && (served.is_none() || record.live().is_none()) {
             return Err(DeployError::NothingLive(app.into()));
         }
-        let secrets = match &served {
-            Some(served) => served.live.secrets.clone(),
-            None => Arc::new(self.store.secrets(app).map_err(storage)?),
-        };
-        if let Some(config) = &how.config {
-            if let Some(name) = secrets.names().find(|name| config.values.contains_key(*name)) {
-                return Err(DeployError::Clash(name.into()));
-            }
-            record.config = config.clone();
-        }
+        let secrets = self.settle(app, how, served.as_deref(), &mut record)?;
         let new = App {
             name: app.to_owned(),
             version,
@@ -168,6 +160,26 @@ impl Registry {
         let guest = self.engine.prepare(component)?;
         let contract = Arc::new(Contract::parse(guest.describe())?);
         Ok((guest, contract))
+    }
+
+    /// Puts the configuration into the record, if there is one, and gives the secrets that are beside it.
+    fn settle(
+        &self,
+        app: &str,
+        how: &Deploy,
+        served: Option<&Served>,
+        record: &mut Record,
+    ) -> Result<Arc<Secrets>, DeployError> {
+        let secrets = match served {
+            Some(served) => served.live.secrets.clone(),
+            None => Arc::new(self.store.secrets(app).map_err(storage)?),
+        };
+        let Some(config) = &how.config else { return Ok(secrets) };
+        if let Some(name) = secrets.names().find(|name| config.values.contains_key(*name)) {
+            return Err(DeployError::Clash(name.into()));
+        }
+        record.config = config.clone();
+        Ok(secrets)
     }
 
     /// Writes a new version down and serves it.
