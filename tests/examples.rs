@@ -1,7 +1,9 @@
 //! What the documentation shows is what happens: the transcripts in the examples' READMEs are run against a real
-//! host, command by command, and so is the way of a new project from `keystead new` to a durable call. The
-//! examples in other languages than Rust have a test of their own, `languages.rs`.
+//! host, command by command, and so is the way of a new project from `keystead new` to a durable call. So are the pages
+//! that people look at, in a browser. The examples in other languages than Rust have a test of their own, `languages.rs`.
 
+#[path = "console/mod.rs"]
+mod console;
 #[path = "harness/mod.rs"]
 mod harness;
 #[path = "openapi/mod.rs"]

@@ -31,7 +31,7 @@ crate::ordered_key!(Ticket(Seat));
 /// accepted as a key are that key's own.
 #[test]
 fn ordered_keys() {
-    target!(ordered_keys).runs(2_000).check(|input| {
+    target!(ordered_keys).runs(10_000).check(|input| {
         let source = &mut Source::new(input);
         keys(source, |source| source.number());
         keys(source, |source| source.number() as i64);
@@ -74,7 +74,7 @@ fn arguments() {
     }
     let seeds =
         [r#"{"to":"bob","amount":5}"#, r#"{"now":null,"to":"","amount":1,"data":"AP8="}"#, ""];
-    target!(arguments).seeds(seeds).runs(4_000).check(|bytes| {
+    target!(arguments).seeds(seeds).runs(20_000).check(|bytes| {
         let read = || {
             let (mut to, mut amount) =
                 (Arg::<String>::required("to"), Arg::<u64>::required("amount"));
@@ -117,7 +117,7 @@ fn replies() {
         r#"{"rejected":{"code":"c","message":"m","details":{"x":1}}}"#,
         r#"{"failed":{"code":"parked","message":"m","details":null}}"#,
     ];
-    target!(replies).seeds(seeds).runs(4_000).check(|bytes| {
+    target!(replies).seeds(seeds).runs(20_000).check(|bytes| {
         let Ok(reply) = serde_json::from_slice::<Reply<JsonValue>>(bytes) else { return };
         let value: JsonValue = serde_json::from_slice(bytes).expect("it was read");
         let members = value.as_object().expect("an object");
@@ -145,7 +145,7 @@ fn replies() {
 /// handler ends saying where; writing keeps to its own entry.
 #[test]
 fn stored_rows() {
-    target!(stored_rows).runs(1_500).check(|input| {
+    target!(stored_rows).runs(7_500).check(|input| {
         let source = &mut Source::new(input);
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for _ in 0..source.below(8) {

@@ -358,6 +358,10 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 pub const REFUSED_CONNECTIONS_MAX: usize = 64;
 /// Time that a refused connection gets to read its refusal.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Time that a TLS handshake gets.
+pub const TLS_HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often a certificate's files are looked at.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the kernel holds until they are accepted.

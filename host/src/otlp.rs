@@ -5,6 +5,7 @@
 mod config;
 mod encode;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +46,9 @@ impl Exporter {
     pub async fn stop(self) {
         // An error means that the task has ended.
         let _ = self.stop.send(());
-        if timeout(limits::OTLP_FLUSH_MAX, self.task).await.is_err() {
+        let mut task = self.task;
+        if timeout(limits::OTLP_FLUSH_MAX, &mut task).await.is_err() {
+            task.abort();
             tracing::warn!("the collector did not take the last spans in time");
         }
     }
@@ -101,17 +104,13 @@ impl Sender {
                 }
             }
             let body = Bytes::from(self.encoder.encode(&batch, &*self.clock));
-            let sent = self.deliver(body, batch.len());
-            if stopping {
-                sent.await;
-                continue;
-            }
+            let mut sent = pin!(self.deliver(body, batch.len()));
             tokio::select! {
-                () = sent => {}
-                _ = &mut stopped => {
-                    // Whoever stops has little time: what is left gets one attempt.
-                    metrics::spans(SpanEnd::Dropped, batch.len());
+                biased;
+                () = &mut sent => {}
+                _ = &mut stopped, if !stopping => {
                     spans.close();
+                    sent.await;
                 }
             }
         }

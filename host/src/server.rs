@@ -1,24 +1,25 @@
 //! The composition root: builds everything in order and shuts down in reverse. Decides nothing
 //! itself. Invariant: while a [`Server`] lives, its data folder is locked against every other host.
 
+mod doors;
 mod folder;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::access::audit::Audit;
-use crate::access::{Access, Door};
+use crate::access::Door;
 use crate::admin::{Admin, Tools};
 use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
 use crate::console;
 use crate::edge::listener::{self, Bounds, Closing};
+use crate::edge::tls::Tls;
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
@@ -26,6 +27,8 @@ use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
 
+use doors::Doors;
+pub use doors::{ACCESS, Rules};
 pub use folder::DataFolder;
 
 /// What a host is started with.
@@ -35,7 +38,7 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Where ingress listens; port 0 picks one.
     pub listen: SocketAddr,
-    /// Where the admin API listens, a loopback address; port 0 picks one.
+    /// Where the admin API listens, on loopback unless there is TLS and a token; port 0 picks one.
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
@@ -48,25 +51,19 @@ pub struct ServerConfig {
     pub rules: Rules,
 }
 
-/// Who may come in, where the tokens in the data folder do not say it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rules {
-    /// Every request needs a token, also while there is none.
-    pub require_tokens: bool,
-    /// Ingress asks nobody for a token, wherever it listens.
-    pub open_ingress: bool,
-}
-
 /// A running host.
 pub struct Server {
     /// Where ingress listens.
     pub ingress_addr: SocketAddr,
     /// Where the admin API listens.
     pub admin_addr: SocketAddr,
+    /// The same as URLs, ingress first.
+    pub urls: [String; 2],
     router: Router,
     registry: Arc<Registry>,
     closing: watch::Sender<bool>,
-    listeners: [JoinHandle<()>; 2],
+    /// And who looks at their certificate.
+    listeners: Vec<JoinHandle<()>>,
     folder: DataFolder,
     exporter: Option<Exporter>,
 }
@@ -77,15 +74,11 @@ impl Server {
     /// # Errors
     /// With the step that failed and what would help.
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
-        ensure!(
-            config.admin.ip().is_loopback(),
-            "the admin API listens on loopback only; {} is not a loopback address (127.0.0.1:7071 is)",
-            config.admin
-        );
+        let tls = Doors::tls(&config)?;
         let folder = DataFolder::open(&config.data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let access = access(&config, &clock)?;
-        let audit = Arc::new(Audit::new(&config.data.join(ACCESS), Arc::clone(&clock)));
+        let Doors { access, audit, ingress_tls, admin_tls } =
+            Doors::open(&config, tls.clone(), &clock)?;
         // Ports are taken before the long work and answer after it: until then a client is refused,
         // not kept waiting.
         let ingress_port = Port::take("ingress", config.listen)?;
@@ -111,8 +104,8 @@ impl Server {
         let closing = watch::Sender::new(false);
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
-        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door);
-        let ingress = Arc::new(ingress);
+        let ingress =
+            Arc::new(Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door));
         let admin = Admin::new(Tools {
             router: router.clone(),
             registry: Arc::clone(r),
@@ -123,13 +116,17 @@ impl Server {
             backups,
             ingress: (ingress_addr, ingress.clone()),
         });
+        let tls = tls.map(|tls| tokio::spawn(tls.watch(told())));
+        let urls = [url(ingress_tls.is_some(), ingress_addr), url(admin_tls.is_some(), admin_addr)];
         let listeners = [
-            serve_ingress(ingress_socket, told(), ingress),
-            serve_admin(admin_socket, told(), Arc::new(admin)),
+            serve_ingress(ingress_socket, ingress_tls, told(), ingress),
+            serve_admin(admin_socket, admin_tls, told(), Arc::new(admin)),
         ];
+        let listeners = listeners.into_iter().chain(tls).collect();
         Ok(Self {
             ingress_addr,
             admin_addr,
+            urls,
             router,
             registry,
             closing,
@@ -171,26 +168,6 @@ impl Server {
     }
 }
 
-/// Tokens and the audit log, in the data folder.
-pub const ACCESS: &str = "access";
-
-/// Opens the tokens, and refuses what would let in whoever asks.
-fn access(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Access>> {
-    let folder = config.data.join(ACCESS);
-    let access = Access::open(&folder, Arc::clone(clock), config.rules.require_tokens)
-        .with_context(|| format!("the tokens in {} cannot be read", folder.display()))?;
-    let guarded = access.asks() || config.rules.open_ingress || config.listen.ip().is_loopback();
-    ensure!(
-        guarded,
-        "{} is not a loopback address, and anybody who reaches it could call everything: make a token first \
-         (`keystead token create --data {} --name admin --role admin --all-apps`), or say --open-ingress if that is \
-         meant",
-        config.listen,
-        config.data.display()
-    );
-    Ok(Arc::new(access))
-}
-
 /// The blocking part of a start, from the bottom up.
 fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Registry>, Router)> {
     let data = &config.data;
@@ -220,15 +197,29 @@ async fn close(router: Router) -> anyhow::Result<()> {
     closing.await.context("closing panicked")?.context("the last checkpoint failed")
 }
 
-fn serve_ingress(socket: TcpListener, closing: Closing, ingress: Arc<Ingress>) -> JoinHandle<()> {
+fn url(tls: bool, addr: SocketAddr) -> String {
+    format!("{}://{addr}", if tls { "https" } else { "http" })
+}
+
+fn serve_ingress(
+    socket: TcpListener,
+    tls: Option<Tls>,
+    closing: Closing,
+    ingress: Arc<Ingress>,
+) -> JoinHandle<()> {
     let handle = move |request| {
         let ingress = Arc::clone(&ingress);
         async move { ingress.handle(request).await }
     };
-    tokio::spawn(listener::serve(socket, Bounds::INGRESS, closing, handle))
+    tokio::spawn(listener::serve(socket, tls, Bounds::INGRESS, closing, handle))
 }
 
-fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> JoinHandle<()> {
+fn serve_admin(
+    socket: TcpListener,
+    tls: Option<Tls>,
+    closing: Closing,
+    admin: Arc<Admin>,
+) -> JoinHandle<()> {
     let handle = move |request| {
         let admin = Arc::clone(&admin);
         async move {
@@ -238,7 +229,7 @@ fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> Join
             }
         }
     };
-    tokio::spawn(listener::serve(socket, Bounds::ADMIN, closing, handle))
+    tokio::spawn(listener::serve(socket, tls, Bounds::ADMIN, closing, handle))
 }
 
 /// An address that is ours and does not answer yet.

@@ -9,3 +9,4 @@ mod people;
 mod secrets;
 mod start;
 mod table;
+mod tls;

@@ -54,6 +54,9 @@ async fn no_token_is_stored_or_logged() {
             request.json(json!({})).answer().await;
         }
     }
+    // Somebody takes the token for its id.
+    let path = format!("/admin/v1/tokens/{secret}");
+    people.admin(Method::DELETE, &path, &people.root).answer().await.expect_status(404);
     over_http2(&people).await;
     let log = people.host.log();
     assert!(

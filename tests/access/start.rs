@@ -22,7 +22,7 @@ fn stdout(output: &Output) -> String {
 }
 
 /// Makes a token in the folder of a host that does not run.
-fn make(data: &Path, args: &[&str]) -> String {
+pub(crate) fn make(data: &Path, args: &[&str]) -> String {
     let mut command = std::process::Command::new(keystead());
     command.args(["token", "create"]).args(args).arg("--data").arg(data);
     let output = command.output().expect("keystead runs");
@@ -55,7 +55,7 @@ async fn ingress_beyond_loopback_needs_a_token_or_a_word() {
 async fn admin_beyond_loopback_is_refused() {
     let elsewhere = ["--admin", "0.0.0.0:0"];
     let refused = Host::try_start_with(&elsewhere, |_| {}).await.err().expect("it must not start");
-    assert!(refused.contains("loopback"), "{refused}");
+    assert!(refused.contains("loopback") && refused.contains("--tls-cert"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

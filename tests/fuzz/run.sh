@@ -24,7 +24,7 @@ case " \$* " in
 esac
 END
 chmod +x "$wrapper"
-export RUSTC_WORKSPACE_WRAPPER=$wrapper CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_INCREMENTAL=0 RUST_BACKTRACE=0
+export RUSTC_WORKSPACE_WRAPPER=$wrapper CARGO_PROFILE_DEV_OPT_LEVEL=${CARGO_PROFILE_DEV_OPT_LEVEL:-1} CARGO_INCREMENTAL=0 RUST_BACKTRACE=0
 
 # The programs, and the targets that they have: the tests of modules called `fuzz`.
 programs() {

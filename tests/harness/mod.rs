@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part")]
 
+pub(crate) mod browser;
 mod client;
 pub(crate) mod disk;
 pub(crate) mod faults;

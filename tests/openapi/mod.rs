@@ -1,6 +1,5 @@
 //! An app's interface as others see it: the OpenAPI document and the page that shows it.
 
-mod browser;
 mod check;
 mod page;
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::browser::{self, Page};
+use crate::harness::browser::{self, Page};
 use crate::harness::{Guest, Host};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +47,7 @@ async fn a_person_reads_and_tries_with_the_keyboard() {
     let base = host.addresses().ingress;
     let mut page = Page::open(&chromium, &format!("{base}/docs/")).await;
     page.wait_for("document.querySelector('a[href=bank]').focus() ?? true").await;
-    page.enter().await;
+    page.press("Enter").await;
     let types = page.wait_for("document.querySelector('#types section h2').textContent").await;
     assert_eq!(types, "account");
     let arguments = page.wait_for("document.getElementById('account.transfer').innerText").await;
@@ -83,7 +83,7 @@ async fn attempt(page: &mut Page, handler: &str, fields: &[(&str, &str)]) -> Str
             "{card}.querySelector('details:last-of-type summary').focus() ?? true"
         ))
         .await;
-        page.enter().await;
+        page.press("Enter").await;
     }
     page.wait_for(&format!(
         "{card}.querySelector('.answer')?.remove() ?? {card}.querySelector('form') !== null"
@@ -96,7 +96,7 @@ async fn attempt(page: &mut Page, handler: &str, fields: &[(&str, &str)]) -> Str
         .await;
         page.write(value).await;
     }
-    page.enter().await;
+    page.press("Enter").await;
     let answer = page.wait_for(&format!("{card}.querySelector('.answer')?.innerText")).await;
     answer.as_str().expect("text").to_owned()
 }

@@ -18,7 +18,8 @@ use crate::limits;
 pub struct Secret([u8; SECRET_BYTES]);
 
 const SECRET_BYTES: usize = 32;
-const PREFIX: &str = "ks_";
+/// What a token's text begins with.
+pub(super) const PREFIX: &str = "ks_";
 /// What the hash is for, so that it is no hash of anything else.
 const PURPOSE: &str = "keystead 2026-11-22 access token";
 

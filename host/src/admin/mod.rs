@@ -108,6 +108,7 @@ impl Admin {
         match self.route(&parts, &mut body, &credential).await {
             Ok(reply) => reply,
             Err(problem) => {
+                problem.own_code().into_iter().for_each(metrics::request_refused);
                 let problem = problem.source(Source::Admin);
                 let discard_bytes_max = limits::ADMIN_DISCARD_BYTES_MAX;
                 edge::refused(&parts, &mut body, problem, discard_bytes_max).await

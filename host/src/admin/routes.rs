@@ -288,7 +288,7 @@ pub(super) static ROUTES: &[Route] = &[
         Id::Try,
         Method::POST,
         "/admin/v1/try/{app}/{type}/{key}/{handler}",
-        Role::Operate,
+        Role::Invoke,
         "Calls a command or reads a query as ingress would, which answers",
         &[
             ("how", "call, send or read; without it, read for a query and call for a command"),

@@ -1,4 +1,4 @@
-//! A small HTTP client for the verbs that talk to a host. It is not general: plain HTTP, whole bodies,
+//! A small HTTP client for the verbs that talk to a host. It is not general: whole bodies,
 //! one answer per request. Invariant: every part of a path and query is percent-encoded here and nowhere else.
 
 use std::convert::Infallible;
@@ -10,12 +10,14 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::trust::{self, Roots};
 use crate::limits;
 
 /// Everything but RFC 3986's unreserved characters.
@@ -59,6 +61,9 @@ pub(super) struct Credentials {
     /// The token to bring; KEYSTEAD_TOKEN keeps it out of the list of processes
     #[arg(long, value_name = "TOKEN", env = "KEYSTEAD_TOKEN", hide_env_values = true)]
     token: Option<Token>,
+    /// What signs the host's certificate, in PEM, where it is none that browsers know
+    #[arg(long, value_name = "FILE", env = "KEYSTEAD_CA", value_parser = Roots::read)]
+    ca: Option<Roots>,
 }
 
 /// A token's text. It is never shown, and is checked by the host.
@@ -82,7 +87,7 @@ impl FromStr for Token {
 impl Credentials {
     /// The client of the listener at `base`.
     pub(super) fn client(&self, base: &str) -> Client {
-        let mut client = Client::new(base);
+        let mut client = Client::with_roots(base, self.ca.as_ref());
         client.token.clone_from(&self.token);
         client
     }
@@ -105,7 +110,7 @@ impl IngressUrl {
 pub(super) struct Client {
     base: String,
     token: Option<Token>,
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// A path below the base, built from parts that are encoded as they are added.
@@ -135,6 +140,8 @@ pub(super) enum ClientError {
     Unreachable(String),
     #[error("{} ({})", .0.detail, .0.code)]
     Problem(Box<Problem>),
+    #[error("{url} is not trusted: {why}; --ca FILE names what signs its certificate")]
+    Untrusted { url: String, why: String },
     #[error("{0} gave no answer within {s} s", s = limits::CLIENT_TIME_MAX.as_secs())]
     TimedOut(String),
     #[error("the connection to {url} broke before the whole answer came: {why}")]
@@ -196,8 +203,14 @@ impl Path {
 }
 
 impl Client {
+    #[cfg(test)]
     pub(super) fn new(base: &str) -> Self {
-        let pool = Pool::builder(TokioExecutor::new()).build_http();
+        Self::with_roots(base, None)
+    }
+
+    /// Trusts `roots`, or who browsers trust.
+    fn with_roots(base: &str, roots: Option<&Roots>) -> Self {
+        let pool = Pool::builder(TokioExecutor::new()).build(trust::connector(roots));
         Self { base: base.trim_end_matches('/').to_owned(), token: None, pool }
     }
 
@@ -250,6 +263,9 @@ impl Client {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
         let answer = self.pool.request(request).await.map_err(|error| {
+            if let Some(why) = trust::refusal(&error) {
+                return ClientError::Untrusted { url: self.base.clone(), why };
+            }
             if error.is_connect() {
                 return ClientError::Unreachable(self.base.clone());
             }
@@ -291,11 +307,11 @@ impl Problem {
     }
 }
 
-/// Accepts `http://host[:port]`, with or without a slash at the end.
+/// Accepts `http://host[:port]`, and the same with https, with or without a slash at the end.
 fn check_url(text: &str) -> Result<String, String> {
     let uri: Uri = text.parse().map_err(|error| format!("not a URL: {error}"))?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// is spoken; it looks like http://127.0.0.1:7070".into());
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("http:// and https:// are spoken; it looks like http://127.0.0.1:7070".into());
     }
     if uri.path() != "/" || uri.query().is_some() {
         return Err("it takes a host and port only, like http://127.0.0.1:7070".into());
@@ -328,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_http_hosts_are_taken() {
+    fn only_hosts_are_taken() {
         assert_eq!(check_url("http://localhost:1/").expect("valid"), "http://localhost:1");
-        for bad in ["https://a", "localhost:7070", "http://a/b", "http://a?x", "", "http://"] {
+        for bad in ["ftp://a", "localhost:7070", "http://a/b", "http://a?x", "", "http://"] {
             assert!(check_url(bad).is_err(), "{bad:?} was taken");
         }
     }

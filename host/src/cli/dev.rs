@@ -57,8 +57,8 @@ struct App {
 impl<'a> Dev<'a> {
     fn new(server: &Server, with: &Credentials, crates: Vec<PathBuf>, out: &'a Output) -> Self {
         let apps = crates.into_iter().map(|dir| App { dir, contract: None }).collect();
-        let admin = with.client(&format!("http://{}", server.admin_addr));
-        Self { admin, ingress: format!("http://{}", server.ingress_addr), apps, out }
+        let admin = with.client(&server.urls[1]);
+        Self { admin, ingress: server.urls[0].clone(), apps, out }
     }
 
     async fn work(mut self, mut watch: Watch) -> anyhow::Result<()> {

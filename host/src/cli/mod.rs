@@ -25,6 +25,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 mod typed;
 mod versions;
 mod watch;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::Output;
+use crate::edge::tls::Files;
 use crate::otlp;
 use crate::server::{Rules, Server, ServerConfig};
 
@@ -27,7 +28,7 @@ pub(super) struct HostArgs {
     /// Where ingress listens; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
-    /// Where the admin API listens, a loopback address; port 0 picks one
+    /// Where the admin API listens, on loopback unless there is TLS and a token; port 0 picks one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7071")]
     admin: SocketAddr,
     /// Threads that run handlers; 0 means one per processor
@@ -63,6 +64,12 @@ pub(super) struct HostArgs {
     /// Ask nobody for a token on ingress, wherever it listens: for what stands behind a gateway of yours
     #[arg(long, conflicts_with = "require_tokens")]
     open_ingress: bool,
+    /// The certificate of ingress, and of the admin API beyond loopback, in PEM; a new one in its place is used soon
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// The signals that end a host.
@@ -82,6 +89,8 @@ impl HostArgs {
     /// Starts the host and prints the ready line.
     pub(super) async fn start(&self, out: &Output) -> anyhow::Result<Server> {
         let compiler = std::env::current_exe().context("this program cannot find itself")?;
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone());
+        let tls = tls.map(|(cert, key)| Files { cert, key });
         let config = ServerConfig {
             data: self.data.clone(),
             listen: self.listen,
@@ -89,11 +98,16 @@ impl HostArgs {
             workers: self.workers,
             compiler: Some(compiler),
             otlp: self.otlp()?,
-            rules: Rules { require_tokens: self.require_tokens, open_ingress: self.open_ingress },
+            rules: Rules {
+                require_tokens: self.require_tokens,
+                open_ingress: self.open_ingress,
+                tls,
+            },
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.
-        out.line(&ready_line(server.ingress_addr, server.admin_addr))?;
+        let [ingress, admin] = &server.urls;
+        out.line(&ready_line(ingress, admin))?;
         Ok(server)
     }
 }
@@ -132,8 +146,8 @@ impl Stop {
     }
 }
 
-fn ready_line(ingress: SocketAddr, admin: SocketAddr) -> String {
-    format!("keystead ready ingress=http://{ingress} admin=http://{admin}")
+fn ready_line(ingress: &str, admin: &str) -> String {
+    format!("keystead ready ingress={ingress} admin={admin}")
 }
 
 #[cfg(test)]
@@ -142,8 +156,7 @@ mod tests {
 
     #[test]
     fn the_ready_line_is_stable() {
-        let (ingress, admin) = (SocketAddr::from(([127, 0, 0, 1], 7070)), "[::1]:1".parse());
-        let line = ready_line(ingress, admin.expect("valid"));
+        let line = ready_line("http://127.0.0.1:7070", "http://[::1]:1");
         assert_eq!(line, "keystead ready ingress=http://127.0.0.1:7070 admin=http://[::1]:1");
     }
 }

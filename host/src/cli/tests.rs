@@ -41,7 +41,7 @@ fn usage_is_refused_by_the_parser() {
     assert_eq!(usage("keystead serve --listen nowhere"), Some(2));
     assert_eq!(usage("keystead ramp bank 0f00 --percent 101"), Some(2));
     assert_eq!(usage("keystead config set bank"), Some(2));
-    assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
+    assert_eq!(usage("keystead apps --admin ftp://example.org"), Some(2));
     assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
 }
 

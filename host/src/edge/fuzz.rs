@@ -18,7 +18,7 @@ const LEAST: &AsciiSet = &CONTROLS.add(b'/').add(b'%').add(b'?').add(b'#').add(b
 /// Keys in paths: each reads back from its encodings and from no other's; a raw segment decodes once, to text.
 #[test]
 fn segments() {
-    target!(segments).runs(6_000).check(|input| {
+    target!(segments).runs(30_000).check(|input| {
         let source = &mut Source::new(input);
         let (one, two) = (source.text(12), source.text(12));
         let all = |key: &str| utf8_percent_encode(key, NON_ALPHANUMERIC).to_string();
@@ -50,7 +50,7 @@ fn names() {
     let id = MessageId::new(1_700_000_000_000, &entity, 42);
     let token = CallbackToken::new(id, [0xab; 16]);
     let seeds = [entity.to_string(), id.to_string(), token.to_string()];
-    target!(names).seeds(seeds).runs(6_000).check(|input| {
+    target!(names).seeds(seeds).runs(30_000).check(|input| {
         let text = String::from_utf8_lossy(input);
         if let Ok(entity) = text.parse::<EntityRef>() {
             assert_eq!(entity.to_string(), text);
@@ -81,7 +81,7 @@ fn names() {
 /// Queries: pairs that were encoded read back in their order; any text is read or refused with 400.
 #[test]
 fn queries() {
-    target!(queries).seed("delay=10s&at=2030-01-31T08:00:00%2B01:00&limit=5").runs(4_000).check(
+    target!(queries).seed("delay=10s&at=2030-01-31T08:00:00%2B01:00&limit=5").runs(20_000).check(
         |input| {
             let source = &mut Source::new(input);
             let pairs: Vec<_> =
@@ -121,7 +121,7 @@ fn queries() {
 #[test]
 fn header_fields() {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    target!(header_fields).seeds([trace, "\"a\\\"b\"", "key"]).runs(6_000).check(|input| {
+    target!(header_fields).seeds([trace, "\"a\\\"b\"", "key"]).runs(30_000).check(|input| {
         let Ok(value) = HeaderValue::from_bytes(input) else { return };
         let with = |name: HeaderName, value: HeaderValue| HeaderMap::from_iter([(name, value)]);
         match headers::idempotency_key(&with(headers::IDEMPOTENCY_KEY, value.clone())) {
@@ -155,7 +155,7 @@ fn header_fields() {
 fn times() {
     const MAX: Duration = Duration::from_secs(3_660 * 86_400);
     let seeds = ["10s", "PT10S", "1h 30m", "2 days", "2030-01-31T08:00:00Z", "-1s", "P1Y2M"];
-    target!(times).seeds(seeds).runs(6_000).check(|input| {
+    target!(times).seeds(seeds).runs(30_000).check(|input| {
         let text = String::from_utf8_lossy(input);
         match time::duration("delay", &text, MAX) {
             Ok(duration) => assert!(duration <= MAX, "{text}"),

@@ -3,6 +3,9 @@
 //! ends, by its own will or by a bound: silent, idle and stalled ones are closed, a panic costs one
 //! request, a shutdown at most `drain_time`.
 //!
+//! With TLS, handshakes are shaken within their connection's own task and time, so a slow one holds nobody up, and
+//! a client that speaks plain HTTP is told so.
+//!
 //! Beyond the connection cap a client is accepted and told 503 with `Retry-After`, and its
 //! connection closed; left in the kernel's queue it could not tell an overloaded host from a lost
 //! one.
@@ -21,13 +24,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::problem::Problem;
+use super::tls::Tls;
 use super::{Reply, headers};
 use crate::limits;
 use crate::metrics;
@@ -86,9 +92,14 @@ impl Closing {
     }
 }
 
-/// Serves `socket` until `closing`, then drains and returns.
-pub async fn serve<F, Fut>(socket: TcpListener, bounds: Bounds, mut closing: Closing, handle: F)
-where
+/// Serves `socket`, by TLS where it is given, until `closing`, then drains and returns.
+pub async fn serve<F, Fut>(
+    socket: TcpListener,
+    tls: Option<Tls>,
+    bounds: Bounds,
+    mut closing: Closing,
+    handle: F,
+) where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Reply> + Send + 'static,
 {
@@ -104,22 +115,33 @@ where
             Some(_) = connections.join_next() => continue,
         };
         if let Ok(slot) = Arc::clone(&open).try_acquire_owned() {
-            let connection =
+            let mut connection =
                 Connection { bounds, closing: closing.clone(), activity: Arc::default() };
             let http = Arc::clone(&http);
             let handle = handle.clone();
+            let acceptor = tls.as_ref().map(Tls::acceptor);
             let counted = metrics::Connection::opened(bounds.name);
             connections.spawn(async move {
-                connection.run(&http, stream, handle).await;
+                match acceptor {
+                    None => connection.run(&http, stream, handle).await,
+                    Some(acceptor) => {
+                        if let Some(stream) = connection.shake(acceptor, stream).await {
+                            connection.run(&http, stream, handle).await;
+                        }
+                    }
+                }
                 drop((slot, counted));
             });
             continue;
         }
         metrics::connection_refused(bounds.name);
-        if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {
+        if tls.is_some() {
+            // What is said before a handshake is not understood, and a handshake is work: it is dropped.
+            drop(stream);
+        } else if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {
             connections.spawn(async move {
                 // A client that does not take its refusal in time does without.
-                let _ = timeout(limits::REFUSAL_TIME_MAX, refuse(stream)).await;
+                let _ = timeout(limits::REFUSAL_TIME_MAX, refuse(stream, too_many())).await;
                 drop(slot);
             });
         }
@@ -167,15 +189,24 @@ async fn accept(socket: &TcpListener) -> TcpStream {
     }
 }
 
-/// Tells a client beyond the cap so, and waits for it to close, so that the answer is not lost in a
-/// reset.
-async fn refuse(mut stream: TcpStream) {
+/// What a client beyond the cap is told.
+fn too_many() -> Problem {
     let detail = "the host has as many open connections as it may; try again later";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_connections", detail);
-    let reply = problem.retry_after_s(limits::RETRY_AFTER.as_secs()).into_reply();
-    let (parts, body) = reply.into_parts();
+    problem.retry_after_s(limits::RETRY_AFTER.as_secs())
+}
+
+/// What a client is told that speaks plain HTTP where TLS is spoken.
+fn plain_http() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "tls_required", "this port speaks TLS; use https://")
+}
+
+/// Tells a client why nothing of it is served, and waits for it to close, so that the answer is not lost in a
+/// reset.
+async fn refuse(mut stream: TcpStream, problem: Problem) {
+    let (parts, body) = problem.into_reply().into_parts();
     let body = body.collect().await.unwrap_or_default().to_bytes();
-    let mut wire = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n".to_vec();
+    let mut wire = format!("HTTP/1.1 {}\r\nconnection: close\r\n", parts.status).into_bytes();
     for (name, value) in &parts.headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             wire.extend_from_slice(part);
@@ -222,6 +253,9 @@ impl Drop for Open {
     }
 }
 
+/// What the first byte of a TLS connection says.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 struct Connection {
     bounds: Bounds,
     closing: Closing,
@@ -229,12 +263,43 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run<F, Fut>(
-        mut self,
-        http: &auto::Builder<TokioExecutor>,
+    /// The TLS connection of a stream; `None` when there will be none. A shutdown does not wait for it.
+    async fn shake(
+        &mut self,
+        acceptor: TlsAcceptor,
         stream: TcpStream,
-        handle: F,
-    ) where
+    ) -> Option<TlsStream<TcpStream>> {
+        let shaking = async {
+            let mut first = [0];
+            match stream.peek(&mut first).await {
+                Ok(1..) if first[0] == TLS_HANDSHAKE => acceptor.accept(stream).await.map(Some),
+                Ok(1..) => {
+                    let _ = timeout(limits::REFUSAL_TIME_MAX, refuse(stream, plain_http())).await;
+                    Ok(None)
+                }
+                nothing => nothing.map(|_| None),
+            }
+        };
+        let shaken = tokio::select! {
+            () = self.closing.begun() => return None,
+            shaken = timeout(limits::TLS_HANDSHAKE_TIME_MAX, shaking) => shaken,
+        };
+        match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                tracing::debug!("a TLS handshake took too long");
+                None
+            }
+        }
+    }
+
+    async fn run<S, F, Fut>(mut self, http: &auto::Builder<TokioExecutor>, stream: S, handle: F)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Fn(Request<Incoming>) -> Fut,
         Fut: Future<Output = Reply> + Send + 'static,
     {

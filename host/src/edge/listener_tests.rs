@@ -40,7 +40,7 @@ impl Host {
         let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let notes = (Arc::clone(&begun), Arc::clone(&end));
         let handle = move |request| stub(request, notes.clone());
-        let served = tokio::spawn(serve(socket, bounds, Closing::new(&closing), handle));
+        let served = tokio::spawn(serve(socket, None, bounds, Closing::new(&closing), handle));
         Self { addr, closing, served, begun, end }
     }
 

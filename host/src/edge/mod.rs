@@ -14,6 +14,7 @@ pub mod path;
 pub mod problem;
 pub mod query;
 pub mod time;
+pub mod tls;
 
 #[cfg(test)]
 mod listener_tests;

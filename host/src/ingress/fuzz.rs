@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::address::Address;
 use super::{arguments, due, input, openapi};
+use crate::edge::query::Params;
 use crate::engine::Due;
 use crate::ids::EntityRef;
 use crate::limits;
-use crate::registry::{Contract, HandlerKind, fuzz as documents};
+use crate::registry::{Body, Contract, HandlerKind, fuzz as documents};
 
 /// Memory of an OpenAPI document: what each has, some for each handler, and some for each byte that describes them.
 const OPENAPI_ROOM: u64 = 2 * 1024 * 1024;
@@ -22,7 +23,7 @@ const OPENAPI_GROWTH: u64 = 200;
 /// Paths: an entity's own path finds it, and what is found is what was asked for.
 #[test]
 fn addresses() {
-    target!(addresses).seed("bank/account/a%2Fb/deposit").runs(4_000).check(|bytes| {
+    target!(addresses).seed("bank/account/a%2Fb/deposit").runs(20_000).check(|bytes| {
         let path = String::from_utf8_lossy(bytes);
         match Address::decode("call", &path) {
             Ok(address) => {
@@ -53,10 +54,11 @@ fn addresses() {
 #[test]
 fn query_arguments() {
     let seeds = ["a=5&b=x", "a=%5B1%5D&a=2"].map(|query| [&[0; 40][..], query.as_bytes()].concat());
-    target!(query_arguments).seeds(seeds).runs(1_000).check(|bytes| {
+    target!(query_arguments).seeds(seeds).runs(5_000).check(|bytes| {
         let source = &mut Source::new(bytes);
         let document = documents::document(source);
         let body = documents::takes(&document);
+        let Body::Json(root) = &body else { return };
         let query = String::from_utf8_lossy(source.clone().rest());
         for query in [&*query, "a=1&b=x&c=null&a=%7B%7D"] {
             let Ok(input) = arguments::from_query(Some(query), &body) else { continue };
@@ -67,10 +69,16 @@ fn query_arguments() {
             let members = read.as_object().expect("an object");
             assert!(members.len() <= query.split('&').count(), "{query}: {read}");
             assert!(input.len() <= 12 * query.len() + 64, "{query}: {read}");
+            let pairs = Params::new(Some(query)).and_then(Params::rest).expect("it was read");
+            let properties = &arguments::follow(root, root)["properties"];
+            for (name, value) in pairs {
+                // What no schema says anything of is the text that it is.
+                let untold = properties.get(&*name).is_none();
+                assert!(!untold || read[&*name] == *value, "{query}: {read}");
+            }
         }
         // The shape of a schema that refers to itself is found, too.
         let property = json!({"$ref": "#/$defs/d"});
-        let crate::registry::Body::Json(root) = &body else { return };
         let _ = arguments::Shape::of(root, &property);
     });
 }
@@ -80,7 +88,7 @@ fn query_arguments() {
 fn bodies() {
     let seeds =
         [r#"{"a":5}"#, "", "[]", r#"{"a":"#].map(|body| [&[0; 40][..], body.as_bytes()].concat());
-    target!(bodies).seeds(seeds).runs(600).check(|bytes| {
+    target!(bodies).seeds(seeds).runs(3_000).check(|bytes| {
         let source = &mut Source::new(bytes);
         let document = documents::document(source);
         let Ok(contract) = Contract::parse(document.to_string().as_bytes()) else { return };
@@ -94,7 +102,7 @@ fn bodies() {
                 match input::take(headers, body.clone(), handler) {
                     Ok(taken) => {
                         assert_eq!(taken.bytes, body);
-                        let json = matches!(handler.input, crate::registry::Body::Json(_));
+                        let json = matches!(handler.input, Body::Json(_));
                         assert_eq!(json, taken.content_type.is_none());
                         let object = || {
                             serde_json::from_slice::<Value>(&body)
@@ -114,7 +122,7 @@ fn bodies() {
 fn dues() {
     let seeds =
         ["delay=10s", "at=2030-01-31T08:00:00Z", "delay=PT1H&at=", "at=1969-01-01T00:00:00Z"];
-    target!(dues).seeds(seeds).runs(4_000).check(|bytes| {
+    target!(dues).seeds(seeds).runs(20_000).check(|bytes| {
         let query = String::from_utf8_lossy(bytes);
         let now_ms = 1_700_000_000_000;
         match due::read(Some(&query), now_ms) {
@@ -132,7 +140,7 @@ fn dues() {
 #[test]
 fn openapi_documents() {
     let text = |n: u8| documents::document(&mut Source::new(&documents::noise(n))).to_string();
-    target!(openapi_documents).seeds((0..12).map(text)).runs(300).check(|bytes| {
+    target!(openapi_documents).seeds((0..12).map(text)).runs(1_500).check(|bytes| {
         let Ok(contract) = Contract::parse(bytes) else { return };
         let (document, peak) = peak_bytes(|| openapi::document("app", "v", &contract));
         let handlers = contract.entities.values().flat_map(|entity| entity.handlers.values());

@@ -30,7 +30,7 @@ impl Written {
 /// Damage of every kind to the files of a journal.
 #[test]
 fn damaged_segments() {
-    target!(damaged_segments).runs(700).bytes_max(600).check(|input| {
+    target!(damaged_segments).runs(1_500).bytes_max(600).check(|input| {
         let source = &mut Source::new(input);
         let written = write(source);
         let mut damages = 0;
@@ -50,7 +50,7 @@ fn damaged_segments() {
 /// Files whose heads and records pass every check, but say anything: positions, lengths and chains at random.
 #[test]
 fn forged_segments() {
-    target!(forged_segments).runs(700).bytes_max(600).check(|input| {
+    target!(forged_segments).runs(1_500).bytes_max(600).check(|input| {
         let source = &mut Source::new(input);
         let written = write(source);
         for _ in 0..=source.below(3) {

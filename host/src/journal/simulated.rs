@@ -81,14 +81,25 @@ mod tests {
     use super::super::{Journal, LocalJournal, Mark};
     use super::*;
     use crate::ids::Position;
-    use crate::storage::simulated::{Crash, Kind};
+    use crate::storage::simulated::{Crash, Kind, Struck, seeds};
+
+    /// Seeds that run by themselves, and how often each fault has to come about then.
+    const SEEDS: u64 = 400;
+    const FAULT_TIMES_MIN: u64 = 50;
 
     /// Appends, trims, crashes and power cuts in any order: what was acknowledged is there, in order, after each.
-    fn torture(seed: u64) -> u64 {
+    fn torture(seed: u64) -> (u64, Struck) {
         let (disk, mut chance) = (SimDisk::new(seed), StdRng::seed_from_u64(seed));
         let (mut acknowledged, mut trimmed) = (Mark::default(), Mark::default());
         let mut marks = vec![Mark::default()];
         for _ in 0..40 {
+            disk.fill(false);
+            if chance.random_range(0..6u32) == 0 {
+                let kind = [Kind::Read, Kind::Write, Kind::Sync, Kind::Name]
+                    [chance.random_range(0..4usize)];
+                disk.fail_in(kind, chance.random_range(0..3));
+            }
+            let before = disk.struck();
             let opened = LocalJournal::over(disk.clone(), "".as_ref(), chance.random());
             let mut end = trimmed.position;
             let read = opened.and_then(|mut journal| {
@@ -115,7 +126,8 @@ mod tests {
                             1 => disk.fail_in(Kind::Sync, soon),
                             2 => disk.fail_in(Kind::Write, soon),
                             3 => disk.fail_in(Kind::Name, 0),
-                            4..8 => {
+                            4 => disk.fill(true),
+                            5..8 => {
                                 let behind = chance.random_range(0..4);
                                 let at = acknowledged.position.0.saturating_sub(behind);
                                 trimmed = marks[at.max(trimmed.position.0) as usize];
@@ -131,20 +143,36 @@ mod tests {
                         marks.push(mark);
                     }
                 }
-                Err(error) => assert!(disk.stopped(), "seed {seed}: {error}"),
+                Err(error) => {
+                    let why = disk.stopped() || disk.struck() != before;
+                    assert!(why, "seed {seed}: {error}");
+                }
             }
             disk.spare();
             if chance.random() {
                 disk.crash(if chance.random() { Crash::Kill } else { Crash::PowerCut });
             }
         }
-        acknowledged.position.0
+        (acknowledged.position.0, disk.struck())
     }
 
     #[test]
     fn what_was_acknowledged_is_there_after_any_crash() {
-        let appended: u64 = (0..400).map(torture).sum();
-        assert!(appended > 10_000, "only {appended}");
+        let (chosen, mut appended) = (seeds(SEEDS), 0);
+        let mut struck = Struck::default().named();
+        for seed in chosen.clone() {
+            let (records, faults) = torture(seed);
+            appended += records;
+            for ((_, all), (_, more)) in struck.iter_mut().zip(faults.named()) {
+                *all += more;
+            }
+        }
+        eprintln!("journal: {chosen:?}: {appended} records, {struck:?}");
+        if chosen.end - chosen.start >= SEEDS {
+            assert!(appended > 10_000, "only {appended}");
+            let rare = struck.iter().find(|(_, times)| *times < FAULT_TIMES_MIN);
+            assert_eq!(rare, None, "hardly ever happens");
+        }
     }
 
     /// Found by the simulation: the segment is there and works, and its name is not on the disk.

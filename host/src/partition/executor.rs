@@ -387,7 +387,8 @@ impl Shared {
         trial: Option<Duration>,
     ) -> Called {
         let target = &message.target;
-        let no_handler = |what| Called::Ended(Verdict::Failed(CallFailure::NoHandler(what)), 0);
+        let no_handler =
+            |what: String| Called::Ended(Verdict::Failed(CallFailure::NoHandler(what)), 0);
         // IMPORTANT: asked once; the whole turn runs on this version.
         let Some(app) = self.registry.serving(target, &message.handler) else {
             return no_handler(format!("there is no app {:?}", target.app()));
@@ -441,9 +442,8 @@ impl Shared {
                     verdict => verdict,
                 };
                 let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
-                app.metrics.guest(kind, verdict.end(), took);
+                self.ended((&app, kind), message, attempt, &verdict, (began, now));
                 spans::ended(span, message, attempt, &verdict, (began, now));
-                self.count(&app, (message, attempt), &verdict, now);
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
@@ -452,11 +452,25 @@ impl Shared {
 }
 
 impl Shared {
+    /// Measures a call that has ended.
+    fn ended(
+        &self,
+        (app, kind): (&App, GuestKind),
+        message: &Message,
+        attempt: u32,
+        verdict: &Verdict,
+        (began, now): (Duration, Duration),
+    ) {
+        app.metrics.guest(kind, verdict.end(), now.saturating_sub(began));
+        if attempt == 1 {
+            self.count(app, is_failure(verdict, message), now);
+        }
+    }
+
     /// During a ramp: counts how a first attempt ended, and ends the ramp when the new version is worse.
-    fn count(&self, app: &App, of: (&Message, u32), verdict: &Verdict, now: Duration) {
-        let (message, attempt) = of;
-        let Some((side, trial)) = app.trial.as_ref().filter(|_| attempt == 1) else { return };
-        if let Some(reason) = trial.ended(*side, is_failure(verdict, message), now) {
+    fn count(&self, app: &App, failed: bool, now: Duration) {
+        let reason = app.trial.as_ref().and_then(|(side, trial)| trial.ended(*side, failed, now));
+        if let Some(reason) = reason {
             self.registry.halt(app, reason);
         }
     }

@@ -62,7 +62,7 @@ fn records() {
         };
         seeds.push([&[number % 5][..], &value].concat());
     }
-    target!(records).seeds(seeds).runs(4_000).check(|input| {
+    target!(records).seeds(seeds).runs(20_000).check(|input| {
         let Some((kind, bytes)) = input.split_first() else { return };
         match kind % 6 {
             0 => holds::<Batch>("batch", bytes),
@@ -79,7 +79,7 @@ fn records() {
 /// are refused.
 #[test]
 fn batches() {
-    target!(batches).runs(1_500).check(|input| {
+    target!(batches).runs(7_500).check(|input| {
         let source = &mut Source::new(input);
         let batch = batch(source);
         let bytes = encode(&batch);
@@ -101,7 +101,7 @@ fn batches() {
 /// another's, and any bytes are one entity's key or refused.
 #[test]
 fn row_keys() {
-    target!(row_keys).runs(8_000).check(|input| {
+    target!(row_keys).runs(40_000).check(|input| {
         let source = &mut Source::new(input);
         let (one, two) = (entity(source), entity(source));
         let (key, other) = (source.bytes(6), source.bytes(6));

@@ -19,7 +19,7 @@ const DOCUMENT_ROOM: u64 = 32 * 1024 * 1024;
 #[test]
 fn documents() {
     let seeds = (0..12_u8).map(|n| document(&mut Source::new(&noise(n))).to_string());
-    target!(documents).seeds(seeds).runs(500).check(|input| {
+    target!(documents).seeds(seeds).runs(2_500).check(|input| {
         let (parsed, peak) = peak_bytes(|| Contract::parse(input));
         let most = DOCUMENT_ROOM + DOCUMENT_GROWTH * input.len() as u64;
         assert!(peak <= most, "{peak} bytes for {}", input.len());
@@ -38,7 +38,7 @@ fn documents() {
 /// taken by the new one, unless a break is named.
 #[test]
 fn deploys() {
-    target!(deploys).runs(500).check(|input| {
+    target!(deploys).runs(2_500).check(|input| {
         let source = &mut Source::new(input);
         let old = document(source);
         let new = if source.flag() { changed(&old, source) } else { document(source) };
@@ -66,13 +66,14 @@ fn deploys() {
                     continue;
                 };
                 for _ in 0..8 {
-                    let value = value(source, 0);
-                    // One that nothing was said about may be an argument now.
+                    // Of its own arguments: one that nothing was said about may have another type now.
                     let Body::Json(schema) = &handler.input else { continue };
-                    let known = |name: &String| schema["properties"].get(name).is_some();
-                    let known = value.as_object().is_none_or(|all| all.keys().all(known));
-                    let value = value.to_string();
-                    if known && handler.check_input(value.as_bytes()).is_ok() {
+                    let names = schema["properties"].as_object().into_iter().flatten();
+                    let names = names.filter(|_| source.below(4) > 0).map(|(name, _)| name.clone());
+                    let names: Vec<_> = names.collect();
+                    let given = names.into_iter().map(|name| (name, value(source, 1)));
+                    let value = Value::Object(given.collect()).to_string();
+                    if handler.check_input(value.as_bytes()).is_ok() {
                         let taken = now.check_input(value.as_bytes());
                         assert_eq!(
                             taken,
@@ -91,7 +92,7 @@ fn deploys() {
 /// A check says what the library says, in bounded words; bytes that are no JSON are refused.
 #[test]
 fn inputs() {
-    target!(inputs).runs(500).check(|input| {
+    target!(inputs).runs(2_500).check(|input| {
         let source = &mut Source::new(input);
         let schema = schema(source);
         let document = json!({"entities": [{"type": "a", "handlers": [{"name": "h", "kind": "command",
@@ -116,7 +117,7 @@ fn inputs() {
 /// If one schema is said to fit into another, every value of the first is one of the second.
 #[test]
 fn fitting_schemas() {
-    target!(fitting_schemas).runs(1_000).check(|input| {
+    target!(fitting_schemas).runs(5_000).check(|input| {
         let source = &mut Source::new(input);
         let old = schema(source);
         let new = if source.flag() { changed(&old, source) } else { schema(source) };
@@ -151,7 +152,7 @@ fn app_records() {
     let texts: Vec<_> = [1, u64::MAX].map(|at| record::print(&record(at)).expect("JSON")).into();
     let known: Vec<_> = texts.iter().map(|text| text.escape_ascii().to_string()).collect();
     assert!(known.iter().all(|text| text.contains("check")));
-    target!(app_records).seeds(texts.clone()).runs(3_000).check(|input| {
+    target!(app_records).seeds(texts.clone()).runs(15_000).check(|input| {
         let (read, peak) = peak_bytes(|| record::parse("bank", input));
         assert!(peak <= 64 * 1024 + 64 * input.len() as u64, "{peak} bytes for {}", input.len());
         let Ok(read) = read else { return };
@@ -189,6 +190,11 @@ pub(crate) fn noise(n: u8) -> Vec<u8> {
 pub(crate) fn document(source: &mut Source<'_>) -> Value {
     let body = |source: &mut Source<'_>| match source.below(8) {
         0 => json!({"bytes": "image/png"}),
+        1..5 => {
+            let required = &["a", "b"][..source.below(3)];
+            json!({"json": {"type": "object", "additionalProperties": false, "required": required,
+                "properties": {"a": part(source, 2), "b": part(source, 2)}}})
+        }
         _ => json!({ "json": schema(source) }),
     };
     let entity = |source: &mut Source<'_>, kind: &str| {

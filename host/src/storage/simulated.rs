@@ -56,6 +56,17 @@ pub(crate) struct Struck {
     pub(crate) full: u64,
 }
 
+/// The seeds that a simulation runs: the one of `KEYSTEAD_SEED`, or `KEYSTEAD_SEEDS` of them (as many as `usual`) from
+/// `KEYSTEAD_SEEDS_FROM` on.
+pub(crate) fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let wanted = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+    if let Some(seed) = wanted("KEYSTEAD_SEED") {
+        return seed..seed + 1;
+    }
+    let from = wanted("KEYSTEAD_SEEDS_FROM").unwrap_or(0);
+    from..from + wanted("KEYSTEAD_SEEDS").unwrap_or(usual)
+}
+
 impl Struck {
     /// Each with its name.
     pub(crate) fn named(&self) -> [(&'static str, u64); 7] {

@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::page::Page;
@@ -35,6 +40,7 @@ async fn lines_say_whose_they_are_and_nothing_secret() {
     let parked = client.send("app/probe/e", "poison", poison).header("traceparent", &place);
     let parked = parked.key("hush-4").answer().await.expect_status(202).id();
     host.finished(&parked).await.expect_status(500);
+    by_http2(&host, "hush-5").await;
     let open = json!({"n": 1, "wait_ms": 3_600_000});
     let token = client.call("desk/desk/d", "open", open).ok().await;
     let token = token.as_str().expect("a token").to_owned();
@@ -66,6 +72,17 @@ async fn lines_say_whose_they_are_and_nothing_secret() {
     for word in [SECRET, secret] {
         assert!(!log.contains(word), "{word} is in the log:\n{log}");
     }
+}
+
+/// A call over HTTP/2, whose library shows more of what it does.
+async fn by_http2(host: &Host, key: &str) {
+    let pool = Pool::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+    let request = Request::post(host.addresses().ingress + "/v1/call/app/probe/e/bump")
+        .header("authorization", "Bearer hush-token")
+        .header("idempotency-key", key)
+        .body(Full::<Bytes>::default());
+    let answer = pool.request(request.expect("a request")).await.expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, http::Version::HTTP_2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

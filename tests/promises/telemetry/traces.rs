@@ -46,12 +46,13 @@ async fn a_saga_is_one_tree() {
 async fn a_chain_over_five_entities_is_one_tree_also_over_a_crash() {
     let collector = Collector::start(0).await;
     let mut host = traced(&collector, Guest::Hostile, "app", &[]).await;
-    // Longer than spans gather, so that the first of them are out before the crash.
-    let relay = json!({"route": ["e2", "e3", "e4", "e5"], "n": 7, "delay_ms": 1_500});
+    // A rest after e2, long enough for a slow machine: what ended before it is out before the crash.
+    let route = ["e2", "e3", "e4", "e5"];
+    let relay = json!({"route": route, "n": 7, "rest_at": 3, "rest_ms": 12_000});
     let sent = host.client().send("app/probe/e1", "relay", relay);
     sent.header("traceparent", &caller("01")).answer().await.expect_status(202);
-    let begun = |spans: &[Span]| spans.iter().any(|span| span.entity() == "app/probe/e2");
-    collector.whole(TRACE, begun).await;
+    let begun = collector.whole(TRACE, |spans| spans.len() == 3).await;
+    assert_eq!(Tree::of(&begun, Some(CALLER)).entities(), ["app/probe/e1", "app/probe/e2"]);
     host.crash().await;
     let ended = |spans: &[Span]| spans.iter().any(|span| span.entity() == "app/probe/e5");
     let spans = collector.whole(TRACE, ended).await;

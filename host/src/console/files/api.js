@@ -3,7 +3,7 @@
 
 const TOKEN = "keystead-token";
 const listeners = new Set();
-const state = { away: false, seen: 0 };
+const state = { away: false, seen: 0, declined: false };
 let routes = new Map();
 let asking;
 
@@ -81,12 +81,15 @@ export async function raw(method, path, { body, headers = {}, signal } = {}) {
       throw new Away("The host does not answer.");
     }
     tell({ away: false, seen: Date.now() });
-    if (answer.status !== 401 || !askToken) return answer;
+    if (answer.status !== 401 || !askToken || state.declined) return answer;
     // Whoever comes while somebody is being asked waits for the same answer.
     const since = sessionStorage.getItem(TOKEN);
     if (since === token) {
       asking ??= askToken(again || token !== null).finally(() => { asking = undefined; });
-      if (!(await asking)) return answer;
+      if (!(await asking)) {
+        tell({ declined: true });
+        return answer;
+      }
     }
   }
 }
@@ -101,7 +104,12 @@ export function onUnauthorized(how) {
 export function setToken(token) {
   if (token) sessionStorage.setItem(TOKEN, token);
   else sessionStorage.removeItem(TOKEN);
-  tell({});
+  tell({ declined: false });
+}
+
+/** A person who gave no token is not asked again until they do something. */
+export function askAgain() {
+  if (state.declined) tell({ declined: false });
 }
 
 export function hasToken() {

@@ -3,13 +3,13 @@
 
 import { Away, ask, can, get } from "./api.js";
 import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, link, make, messageLink, moment, note, part, section, select, table } from "./dom.js";
-import { words } from "./schema.js";
+import { isJson, words } from "./schema.js";
 import { tree } from "./tree.js";
 
 const VERSIONS = "GET /admin/v1/apps/{app}/versions";
-const ACTIVATE = "POST /admin/v1/apps/{app}/activate";
+const ACTIVATE = "POST /admin/v1/apps/{app}/versions/{version}/activate";
 const ROLLBACK = "POST /admin/v1/apps/{app}/rollback";
-const RAMP = "POST /admin/v1/apps/{app}/ramp";
+const RAMP = "POST /admin/v1/apps/{app}/versions/{version}/ramp";
 /** Lines of a log that are shown. */
 const LINES_MAX = 500;
 
@@ -45,7 +45,7 @@ async function one(place, name, signal) {
     await showVersions(versions, name, signal);
   }
   for (const entity of app.contract.entities ?? []) place.append(type(name, entity));
-  place.append(section("Configuration", tree(app.config)));
+  await settings(place, name, app.config, signal);
   follow(place, name, signal);
 }
 
@@ -84,47 +84,84 @@ function body(value) {
 // Versions, where the host keeps more than one.
 
 async function showVersions(place, app, signal) {
-  const { versions } = await get(`/admin/v1/apps/${part(app)}/versions`, signal);
+  const { versions, halted, trial } = await get(`/admin/v1/apps/${part(app)}/versions`, signal);
+  const path = `/admin/v1/apps/${part(app)}`;
   const rows = table("Versions", [
-    { name: "version", value: (one) => code(one.version.slice(0, 16)) },
-    { name: "state", value: (one) => (one.state ? badge(one.state) : one.live ? badge("live") : "") },
-    { name: "deployed", value: (one) => (one.deployed_at_ms ? moment(one.deployed_at_ms, true) : "") },
-    { name: "", value: (one) => (!one.live && can(ACTIVATE) ? button("Activate", () => change(
-      `Activate ${one.version.slice(0, 12)}?`, "New calls run on this version; what is in flight ends on the one it began on.", "Activate",
-      `/admin/v1/apps/${part(app)}/activate`, { version: one.version })) : "") },
+    { name: "version", value: (one) => code(one.version) },
+    { name: "state", value: (one) => [one.live ? badge("live") : null, one.previous ? badge("previous") : null, one.percent ? badge(`${one.percent} %`) : null] },
+    { name: "deployed", value: (one) => moment(one.deployed_at_ms, true) },
+    { name: "", value: (one) => (one.live || !can(ACTIVATE) ? "" : button("Activate…", () => change(`Activate ${one.version}?`,
+      "New calls run on this version, at once. What is in flight ends on the version that it began on.", "Activate it", `${path}/versions/${part(one.version)}/activate`), { class: "quiet" })) },
+    { name: "", value: (one) => (one.live || !can(RAMP) ? "" : button(one.percent ? "Change its share…" : "Ramp…", () => ramp(one), { class: "quiet" })) },
   ]);
-  rows.set(versions, (one) => one.version);
+  rows.set(versions, (one) => one.hash ?? one.version);
   const actions = make("div", { class: "row" });
-  if (can(ROLLBACK)) {
-    actions.append(button("Roll back", () => change(`Roll ${app} back?`,
-      "The version that was live before is live again, at once. What is in flight ends on the version it began on, and no message is lost.",
-      "Roll back", `/admin/v1/apps/${part(app)}/rollback`)));
+  if (can(ROLLBACK) && versions.some((one) => one.previous)) {
+    actions.append(button("Roll back…", () => change(`Roll ${app} back?`,
+      "The version that was live before is live again, at once. What is in flight ends on the version that it began on, and no message is lost.",
+      "Roll back", `${path}/rollback`)));
   }
-  if (can(RAMP)) actions.append(button("Ramp…", ramp, { class: "quiet" }));
-  place.replaceChildren(place.firstChild, rows.element, actions);
+  const remarks = [];
+  if (halted) remarks.push(make("p", { class: "remark" }, `The ramp of ${halted.version} halted by itself at ${halted.percent} %: ${halted.reason} `, moment(halted.at_ms, true)));
+  if (trial) remarks.push(make("p", { class: "soft" }, `Failed of what ended: live ${share(trial.live)}, new ${share(trial.new)}.`));
+  place.replaceChildren(place.firstChild, ...remarks, rows.element, actions);
 
-  async function change(title, what, action, path, given) {
-    if (!(await confirm(title, what, action, { danger: false }))) return;
-    await send(path, given);
-  }
-
-  async function ramp() {
-    const version = select(versions.filter((one) => !one.live).map((one) => [one.version, one.version.slice(0, 16)]));
-    const percent = input({ type: "number", min: 0, max: 100, value: "10", required: true });
-    const sure = await confirm(`Ramp ${app}`, "This share of the entities, always the same ones, runs on the version. It halts by itself when that one fails more often.",
-      "Ramp", { danger: false, fields: [field("Version", version), field("Percent of entities", percent)] });
-    if (sure) await send(`/admin/v1/apps/${part(app)}/ramp`, { version: version.value, percent: Number(percent.value) });
+  function share({ ended, failed }) {
+    return `${count(failed)} of ${count(ended)}`;
   }
 
-  async function send(path, given) {
+  async function change(title, what, action, path) {
+    if (await confirm(title, what, action, { danger: false })) await send(path);
+  }
+
+  async function ramp(one) {
+    const percent = input({ type: "number", min: 0, max: 100, value: String(one.percent || 10), required: true });
+    const sure = await confirm(`Ramp ${app} to ${one.version}`, "This share of the entities, always the same ones, runs on the version. It halts by itself when that one fails more often. 0 ends the ramp.",
+      "Ramp", { danger: false, fields: [field("Percent of entities", percent)] });
+    if (sure) await send(`${path}/versions/${part(one.version)}/ramp?percent=${encodeURIComponent(percent.value)}`);
+  }
+
+  /** What might break is shown, and asked for once more. */
+  async function send(path) {
     try {
-      await ask("POST", path, given ? { body: JSON.stringify(given), headers: { "Content-Type": "application/json" } } : {});
+      await ask("POST", path);
       note("Done.");
-      await showVersions(place, app, signal);
+    } catch (error) {
+      const breaks = error.details?.breaking;
+      if (!breaks || path.includes("breaking=")) return void note(error.message, true);
+      const sure = await confirm("This may break callers or stored state", [error.message, make("ul", {}, breaks.map((one) => make("li", {}, typeof one === "string" ? one : JSON.stringify(one))))], "Do it all the same");
+      if (sure) return send(`${path}${path.includes("?") ? "&" : "?"}breaking=true`);
+    }
+    await showVersions(place, app, signal);
+  }
+}
+
+// Settings: shown, and changed where the host has a route for it.
+
+async function settings(place, app, config, signal) {
+  const box = section("Configuration");
+  place.append(box);
+  const path = `/admin/v1/apps/${part(app)}/config`;
+  const draw = async () => {
+    const shown = can("GET /admin/v1/apps/{app}/config") ? await get(path, signal) : { config };
+    const secrets = shown.secrets?.length ? make("p", {}, "Secrets, never shown: ", shown.secrets.flatMap((name, at) => [at ? ", " : null, code(name)])) : null;
+    const change = can("PATCH /admin/v1/apps/{app}/config") ? make("div", { class: "row" }, button("Change…", edit, { class: "quiet" })) : null;
+    box.replaceChildren(box.firstChild, ...[tree(shown.config), secrets, change].filter(Boolean));
+  };
+  const edit = async () => {
+    const text = make("textarea", { spellcheck: false, rows: 6, required: true, value: "{}" });
+    text.addEventListener("input", () => text.setCustomValidity(isJson(text.value) ? "" : "This is no JSON."));
+    const sure = await confirm(`Change settings of ${app}`, "Only what is named changes; null makes a setting the default again. It holds from the next call on.", "Change them", { danger: false, fields: [field("Settings as JSON", text, 'such as {"deadline_ms": 2000}')] });
+    if (!sure) return;
+    try {
+      await ask("PATCH", path, { body: text.value, headers: { "Content-Type": "application/json" } });
+      note("Changed.");
     } catch (error) {
       note(error.message, true);
     }
-  }
+    await draw();
+  };
+  await draw();
 }
 
 // What guests log.
@@ -134,7 +171,7 @@ function follow(place, app, signal) {
   const search = input({ type: "search", placeholder: "text, entity or message" });
   const paused = make("input", { type: "checkbox", id: "log-paused" });
   const lines = make("ol", { class: "log", "aria-label": "Log lines, the newest last", tabIndex: 0, hidden: true });
-  const none = empty("Nothing was logged yet. Handlers log with ", code("log::info!"), " of the SDK.");
+  const none = empty("Nothing was logged yet. Handlers log with ", code("info!(…)"), " of the SDK.");
   const box = section("Log", make("div", { class: "row fields" }, field("Level", least), field("Only with", search),
     make("div", { class: "choices" }, make("label", { for: "log-paused" }, paused, "pause"))), none, lines);
   place.append(box);

@@ -1,12 +1,14 @@
 // Dead letters: what the host gave up on, why, and what to do with it: one by one, or all that are chosen, in their order.
 
-import { ask, can, get } from "./api.js";
+import { ask, can, every, get } from "./api.js";
 import { badge, button, code, confirm, count, empty, entityLink, field, heading, input, link, make, messageLink, moment, note, part, say, section, select, table } from "./dom.js";
 import { indent, isJson } from "./schema.js";
 import { tree } from "./tree.js";
 
 const ROWS = 200;
-const EDIT = ["PUT /admin/v1/dead/{id}", "PATCH /admin/v1/dead/{id}", "POST /admin/v1/dead/{id}/edit"];
+const EDIT = "PUT /admin/v1/dead/{id}";
+/** Messages that one step of a change of many takes. */
+const STEP = 500;
 
 export async function dead(page) {
   return page.parts[0] ? one(page, page.parts[0]) : list(page);
@@ -21,6 +23,7 @@ async function list({ place, query, signal }) {
   const chosen = new Set();
   let rows = [];
   let next = null;
+  let busy = false;
   const all = make("input", { type: "checkbox", id: "all-dead" });
   const letters = table("Dead letters", [
     { name: "choose", value: (row) => box(row), same: (row) => row.id },
@@ -34,7 +37,7 @@ async function list({ place, query, signal }) {
   const retryAll = button("Retry", () => bulk("Retry"), { disabled: true });
   const dropAll = button("Drop…", () => bulk("Drop"), { disabled: true, class: "danger quiet" });
   const progress = make("span", { class: "soft", role: "status" });
-  const bar = make("div", { class: "row" }, make("label", { class: "choices", for: "all-dead" }, all, "all that are shown"), retryAll, dropAll, progress);
+  const bar = make("div", { class: "row" }, make("label", { class: "choices", for: "all-dead" }, all, "all that are shown"), retryAll, dropAll, many("Retry"), many("Drop"), progress);
   const found = make("section", { class: "card" });
   place.append(heading("Dead letters"), make("div", { class: "row fields" }, field("App", choice), field("Only with", search)), found);
   search.addEventListener("input", draw);
@@ -46,7 +49,8 @@ async function list({ place, query, signal }) {
     for (const control of letters.body.querySelectorAll("input")) control.checked = chosen.has(control.value);
     tally();
   });
-  await load();
+  // New ones come by themselves, as long as nobody went on to older pages.
+  await every(2000, signal, async () => { if (!busy && rows.length <= ROWS && !document.querySelector("dialog")) await load(); });
 
   function box(row) {
     const control = make("input", { type: "checkbox", value: row.id, checked: chosen.has(row.id), "aria-label": `choose ${row.handler} of ${row.entity}, ${row.id}` });
@@ -78,6 +82,7 @@ async function list({ place, query, signal }) {
     const shown = visible();
     letters.set(shown, (row) => row.id);
     const more = next === null ? null : button("More", () => load(next), { class: "quiet" });
+    const focused = found.contains(document.activeElement) ? document.activeElement : undefined;
     if (!rows.length) found.replaceChildren(empty("There are no dead letters: every message took effect, or is on its way."), progress);
     else if (!shown.length) found.replaceChildren(empty("None of them has this text."), progress);
     else if (!found.contains(letters.element)) found.replaceChildren(bar, letters.element);
@@ -85,6 +90,7 @@ async function list({ place, query, signal }) {
     found.querySelector(".more")?.remove();
     if (more && shown.length) found.append(make("div", { class: "row more" }, more));
     tally();
+    if (focused?.isConnected) focused.focus();
   }
 
   async function load(after) {
@@ -95,6 +101,34 @@ async function list({ place, query, signal }) {
     draw();
   }
 
+  /** All that there are, shown or not, where the host does that. */
+  function many(what) {
+    if (!can(`POST /admin/v1/dead/${what.toLowerCase()}`)) return null;
+    const whose = app ? `of ${app}` : "of all apps";
+    return button(`${what} all ${whose}…`, async () => {
+      const words = what === "Retry" ? "Every dead letter, shown or not, is sent again in the order in which they arrived. Those whose senders were told that they failed stay."
+        : "Every dead letter, shown or not, is forgotten, with its input. This cannot be undone.";
+      if (!(await confirm(`${what} all dead letters ${whose}?`, words, `${what} all`, { danger: what === "Drop" }))) return;
+      busy = true;
+      let [done, final, on] = [0, 0, ""];
+      try {
+        do {
+          const step = await ask("POST", `/admin/v1/dead/${what.toLowerCase()}?limit=${STEP}${app ? `&app=${part(app)}` : ""}${on}`);
+          done += step.done;
+          final += step.final ?? 0;
+          on = step.next ? `&after=${encodeURIComponent(step.next)}&through=${encodeURIComponent(step.through)}` : "";
+          say(progress, `${count(done)} so far`);
+        } while (on && !signal.aborted);
+        note(`${what === "Retry" ? "Sent again" : "Dropped"}: ${count(done)}${final ? `; final: ${count(final)}` : ""}.`);
+      } catch (error) {
+        note(`After ${count(done)}: ${error.message}`, true);
+      }
+      busy = false;
+      say(progress, "");
+      await load();
+    }, { class: what === "Drop" ? "danger quiet" : "quiet" });
+  }
+
   async function bulk(what) {
     const ready = picked().filter((row) => what === "Drop" || !row.answered);
     const skipped = picked().length - ready.length;
@@ -102,6 +136,7 @@ async function list({ place, query, signal }) {
       : [`${count(ready.length)} messages are forgotten. A sender that waits for one is told that it failed. This cannot be undone.`];
     if (skipped) words.push(`${count(skipped)} are final, because their senders were told that they failed; they stay.`);
     if (!(await confirm(`${what} ${count(ready.length)} dead letters?`, words, what, { danger: what === "Drop" }))) return;
+    busy = true;
     let done = 0;
     const failed = [];
     for (const row of ready) {
@@ -115,6 +150,7 @@ async function list({ place, query, signal }) {
       say(progress, `${count(done)} of ${count(ready.length)}`);
     }
     note(`${what === "Retry" ? "Sent again" : "Dropped"}: ${count(done)}${failed.length ? `. Not: ${count(failed.length)}; the first: ${failed[0]}` : "."}`, failed.length > 0);
+    busy = false;
     all.checked = false;
     say(progress, "");
     await load();
@@ -146,8 +182,7 @@ async function one({ place, signal }, id) {
   if (letter.answered) {
     actions.append(make("p", { class: "soft" }, "It is final: its sender was told that it failed, and may have acted on that. It can be looked at and dropped."));
   } else actions.append(button("Retry", () => run("Retry")));
-  const edit = EDIT.find(can);
-  if (edit && !letter.answered) actions.append(button("Edit…", () => change(edit), { class: "quiet" }));
+  if (can(EDIT) && !letter.answered) actions.append(button("Edit…", change, { class: "quiet" }));
   actions.append(button("Drop…", () => run("Drop"), { class: "danger quiet" }));
 
   async function run(what) {
@@ -181,19 +216,19 @@ async function one({ place, signal }, id) {
       }
       const words = step ? [badge(step.status), " ", step.status === "done" ? "It took effect." : step.reason ?? "", " ", messageLink(id, "Its journey")] : ["Nothing is remembered of it."];
       outcome.replaceChildren(make("p", { class: "result" }, "Sent again: ", words));
+      if (step?.status === "parked") for (const control of actions.querySelectorAll("button")) control.disabled = false;
       if (!step || ends.includes(step.status)) return;
       await new Promise((resolve) => { setTimeout(resolve, 500); });
     }
   }
 
-  async function change(how) {
+  async function change() {
     const text = make("textarea", { spellcheck: false, rows: 12, class: "mono", required: true, value: indent(JSON.stringify(letter.input)) });
     text.addEventListener("input", () => text.setCustomValidity(isJson(text.value) ? "" : "This is no JSON."));
     const sure = await confirm("Edit this dead letter", ["It stays parked, with this input and its id. Retry it afterwards."], "Keep this input", { danger: false, fields: [field("Input", text)] });
     if (!sure) return;
-    const [method, path] = how.split(" ");
     try {
-      await ask(method, path.replace("{id}", part(id)), { body: `{"input": ${text.value}}`, headers: { "Content-Type": "application/json" } });
+      await ask("PUT", `/admin/v1/dead/${part(id)}`, { body: text.value, headers: { "Content-Type": "application/json" } });
       note("It has a new input.");
       place.replaceChildren();
       await one({ place, signal }, id);

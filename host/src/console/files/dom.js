@@ -120,10 +120,15 @@ export function confirm(title, words, action, { danger = true, fields: extra = [
     const act = make("button", { type: "submit", class: danger ? "danger" : undefined, value: "yes" }, action);
     const box = dialog(title, make("form", { method: "dialog" },
       make("div", { class: "prose" }, [words].flat().map((one) => (typeof one === "string" ? make("p", {}, one) : one))), ...extra,
-      make("div", { class: "row end" }, make("button", { type: "submit", class: "quiet", value: "", formNoValidate: true }, "Cancel"), act)));
+      make("div", { class: "row end" }, cancel(), act)));
     box.addEventListener("close", () => resolve(box.returnValue === "yes"));
     (extra.length ? box.querySelector("input, textarea, select") : box.querySelector("button.quiet")).focus();
   });
+}
+
+/** Leaves its dialog. No submit button: Enter presses the first one of those in a form. */
+export function cancel() {
+  return button("Cancel", (event) => event.target.closest("dialog").close(""), { class: "quiet" });
 }
 
 /** A modal dialog: the browser keeps the focus in it, Escape closes it, and the focus goes back to where it was. */

@@ -1,13 +1,14 @@
 // Entities: found by app, type and the beginning of their key; one with its state, what it has pending, what it did
 // lately, and what an operator may do to it.
 
-import { ask, can, every, get, takes, Problem } from "./api.js";
-import { button, code, confirm, count, empty, failure, field, heading, input, link, make, moment, note, part, say, section, select, span, table } from "./dom.js";
+import { ask, can, every, get, Problem } from "./api.js";
+import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, link, make, messageLink, moment, note, part, say, section, select, span, table } from "./dom.js";
 import { turnsTable } from "./overview.js";
 import { indent, isJson } from "./schema.js";
 import { member } from "./tree.js";
 
 const ENTITY = "/admin/v1/entities/{app}/{type}/{key}";
+const MESSAGES = "GET /admin/v1/messages";
 const ROWS = 50;
 
 export async function entities(page) {
@@ -86,11 +87,14 @@ async function one({ place, signal }, app, type, key) {
   const actions = make("div", { class: "row" });
   const state = make("div");
   const timers = make("div");
+  const waits = make("div");
   const history = make("div");
   place.append(heading(key, make("span", { class: "soft mono" }, `${app}/${type}`), link(`#/entities/${part(app)}/${part(type)}`, "all of this type")),
-    make("section", { class: "card" }, facts, actions), section("State", state), section("Timers", timers));
+    make("section", { class: "card" }, facts, actions), section("State", state), section("Timers", timers),
+    can(MESSAGES) ? section("Waiting", waits) : "");
   if (can("POST /admin/v1/try/{app}/{type}/{key}/{handler}")) actions.append(make("a", { class: "button", href: `#/try/${part(app)}/${part(type)}?key=${encodeURIComponent(key)}` }, "Try a handler"));
-  operations(actions, { path, app, type, key, refresh: () => look(), known: () => shown });
+  const showPaused = operations(actions, { path, app, type, key, refresh: () => look(), known: () => shown });
+  const showWaiting = can(MESSAGES) ? waitingFor({ app, type, key }, () => look()) : undefined;
   if (can(`GET ${ENTITY}/history`)) {
     place.append(section("Recent transactions", history));
     await turns(history, path, signal);
@@ -107,27 +111,42 @@ async function one({ place, signal }, app, type, key) {
     }
     shown = info;
     say(version, count(info.version));
-    say(waiting, info.mailbox ? `${count(info.mailbox)} commands` : "nothing");
+    const pending = [info.mailbox ? `${count(info.mailbox)} commands` : "", info.callbacks ? `${count(info.callbacks)} callbacks` : "", info.delayed ? `${count(info.delayed)} delayed messages of its own` : ""].filter(Boolean);
+    say(waiting, pending.join(", ") || "nothing");
     pausedSince.parentElement.hidden = !info.paused;
     if (info.paused) say(pausedSince, "yes: commands wait until it is resumed");
-    const now = JSON.stringify([info.version, info.state, info.timers]);
+    showPaused(Boolean(info.paused));
+    if (showWaiting) await showWaiting(waits, signal);
+    const now = JSON.stringify([info.version, info.state, info.timers, info.removed]);
     if (now === drawn) return;
     const open = drawn !== undefined && state.querySelector(".state")
       ? new Set([...state.querySelectorAll("details[open][data-field]")].map((box) => box.dataset.field)) : undefined;
     drawn = now;
     state.replaceChildren(info.state?.length ? grouped(info.state, open)
-      : empty(info.version ? "It keeps nothing." : "There is no such entity yet: it begins with its first command."));
-    showTimers(timers, info.timers ?? []);
+      : empty(info.removed ? "It was removed; its next command begins it anew." : info.version ? "It keeps nothing." : "There is no such entity yet: it begins with its first command."));
+    if (info.more_state) state.append(make("p", { class: "remark" }, "There is more state than is shown."));
+    showTimers(timers, info.timers ?? [], path, look);
   };
   await every(2000, signal, look);
 }
 
-function showTimers(place, timers) {
+function showTimers(place, timers, path, refresh) {
+  const cancel = async (one) => {
+    if (!(await confirm(`Cancel the timer ${one.name}?`, `${one.handler} will not be called by it. The entity is not told.`, "Cancel the timer"))) return;
+    try {
+      await ask("DELETE", `${path.replace("/entities/", "/timers/")}?name=${encodeURIComponent(one.name)}`);
+      note("Cancelled.");
+    } catch (error) {
+      note(error.message, true);
+    }
+    await refresh();
+  };
   if (!timers.length) return place.replaceChildren(empty("None is set."));
   const rows = table("Timers", [
     { name: "name", value: (one) => code(one.name) },
     { name: "calls", value: (one) => code(one.handler) },
     { name: "due", value: (one) => (one.due_ms ? [moment(one.due_ms, true), ` (${one.due_ms > Date.now() ? `in ${span(one.due_ms - Date.now())}` : "now"})`] : "now") },
+    { name: "", value: (one) => (can("DELETE /admin/v1/timers/{app}/{type}/{key}") ? button("Cancel…", () => cancel(one), { class: "quiet" }) : "") },
   ]);
   rows.set(timers, (one) => one.name);
   place.replaceChildren(rows.element);
@@ -250,6 +269,7 @@ function number(bytes) {
 
 function operations(place, { path, app, type, key, refresh, known }) {
   const name = `${app}/${type}/${key}`;
+  const scope = `/admin/v1/pauses?app=${encodeURIComponent(app)}&type=${encodeURIComponent(type)}&key=${encodeURIComponent(key)}`;
   const run = async (method, to, options, done) => {
     try {
       await ask(method, to, options);
@@ -259,35 +279,72 @@ function operations(place, { path, app, type, key, refresh, known }) {
       note(error.message, true);
     }
   };
-  const add = (words, work, danger) => place.append(button(words, work, { class: danger ? "danger quiet" : "quiet" }));
-  if (can(`POST ${ENTITY}/pause`)) {
-    add("Pause", async () => {
-      const sure = await confirm(`Pause ${name}?`, "Commands and messages for it wait, durably, until it is resumed. Queries go on.", "Pause", { danger: false });
-      if (sure) await run("POST", `${path}/pause`, {}, `${name} is paused.`);
+  const add = (words, work, danger) => {
+    const one = button(words, work, { class: danger ? "danger quiet" : "quiet" });
+    place.append(one);
+    return one;
+  };
+  let pause;
+  let resume;
+  if (can("PUT /admin/v1/pauses")) {
+    pause = add("Pause…", async () => {
+      const sure = await confirm(`Pause ${name}?`, "Commands and messages for it wait, durably, until it is resumed. Queries go on.", "Pause it", { danger: false });
+      if (sure) await run("PUT", scope, {}, `${name} is paused.`);
     });
+    resume = add("Resume", () => run("DELETE", scope, {}, `${name} goes on.`));
   }
-  if (can(`POST ${ENTITY}/resume`)) add("Resume", () => run("POST", `${path}/resume`, {}, `${name} goes on.`));
   if (can(`PUT ${ENTITY}`)) add("Edit state…", () => edit(name, path, known(), run));
   if (can(`DELETE ${ENTITY}`)) {
     add("Remove…", async () => {
-      const sure = await confirm(`Remove ${name}?`, ["Its state, its timers and all that waits for it are deleted, in one transaction. This cannot be undone.",
+      const sure = await confirm(`Remove ${name}?`, ["Its state, its timers, all that waits for it and its dead letters are deleted, in one transaction. This cannot be undone.",
         "Messages that come later begin a new entity of the same key."], "Remove it");
-      const all = takes(`DELETE ${ENTITY}`, "all") ? "?all=true" : "";
-      if (sure) await run("DELETE", path + all, {}, `${name} is removed.`);
+      if (sure) await run("DELETE", path, {}, `${name} is removed.`);
     }, true);
   }
+  return (paused) => {
+    if (pause) [pause.hidden, resume.hidden] = [paused, !paused];
+  };
 }
 
 async function edit(name, path, info, run) {
-  const text = make("textarea", { spellcheck: false, rows: 16, class: "mono", required: true, value: indent(JSON.stringify(info?.state ?? [])) });
+  const text = make("textarea", { spellcheck: false, rows: 16, required: true, value: indent(JSON.stringify(info?.state ?? [])) });
   const wrong = make("p", { class: "failure", role: "alert", hidden: true });
   text.addEventListener("input", () => {
     wrong.hidden = isJson(text.value);
     say(wrong, "This is no JSON.");
-    text.setCustomValidity(wrong.hidden ? "" : "no JSON");
+    text.setCustomValidity(wrong.hidden ? "" : "This is no JSON.");
   });
-  const sure = await confirm(`Edit ${name}`, [`Its rows are replaced by these, if it is still at version ${info?.version ?? 0}. No handler checks them.`], "Replace its state", { fields: [field("Rows", text), wrong] });
-  if (!sure) return;
-  const version = takes(`PUT ${ENTITY}`, "if-version") ? `?if-version=${info?.version ?? 0}` : takes(`PUT ${ENTITY}`, "if_version") ? `?if_version=${info?.version ?? 0}` : "";
-  await run("PUT", path + version, { body: `{"state": ${text.value}}`, headers: { "Content-Type": "application/json" } }, `${name} has new state.`);
+  const version = info?.version ? info.version : "absent";
+  const sure = await confirm(`Edit ${name}`, `Its rows are replaced by these, if it is still as it was shown (version ${version}). No handler checks them.`, "Replace its state", { fields: [field("Rows", text), wrong] });
+  if (sure) await run("PUT", `${path}?if_version=${version}`, { body: `{"state": ${text.value}}`, headers: { "Content-Type": "application/json" } }, `${name} has new state.`);
+}
+
+/** What waits for it, where the host lists messages. */
+function waitingFor({ app, type, key }, refresh) {
+  const rows = table("Waiting messages", [
+    { name: "handler", value: (one) => code(one.handler) },
+    { name: "stage", value: (one) => badge(one.stage) },
+    { name: "from", value: (one) => (one.sender ? entityLink(one.sender) : one.timer ? `timer ${one.timer}` : one.origin) },
+    { name: "attempts", number: true, value: (one) => (one.attempts ? count(one.attempts) : "") },
+    { name: "due", value: (one) => (one.due_ms ? moment(one.due_ms, true) : "") },
+    { name: "message", value: (one) => messageLink(one.id, "journey") },
+    { name: "", value: (one) => (can("DELETE /admin/v1/messages/{id}") && one.stage !== "running" && one.origin !== "timer" && one.origin !== "callback" ? button("Cancel…", () => cancel(one), { class: "quiet" }) : "") },
+  ]);
+  const cancel = async (one) => {
+    if (!(await confirm(`Cancel ${one.handler}?`, ["The message is deleted before it runs. A sender that waits for it is told that it was cancelled."], "Cancel the message"))) return;
+    try {
+      await ask("DELETE", `/admin/v1/messages/${part(one.id)}`);
+      note("Cancelled.");
+    } catch (error) {
+      note(error.message, true);
+    }
+    await refresh();
+  };
+  const path = `/admin/v1/messages?app=${encodeURIComponent(app)}&type=${encodeURIComponent(type)}&key=${encodeURIComponent(key)}&limit=${ROWS}`;
+  return async (place, signal) => {
+    const { messages } = await get(path, signal);
+    rows.set(messages, (one) => one.id);
+    if (!messages.length) place.replaceChildren(empty("Nothing waits for it."));
+    else if (!place.contains(rows.element)) place.replaceChildren(rows.element);
+  };
 }

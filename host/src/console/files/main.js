@@ -1,9 +1,9 @@
 // The frame around the pages: which one is shown, where the host is, theme, keys, and who is asked for a token.
 
-import { Away, ask, can, hasToken, learn, onUnauthorized, setToken, watch } from "./api.js";
+import { Away, ask, askAgain, can, every, get, hasToken, learn, onUnauthorized, setToken, watch } from "./api.js";
 import { apps } from "./apps.js";
 import { dead } from "./dead.js";
-import { button, by, dialog, failure, field, heading, input, link, make, say, span } from "./dom.js";
+import { button, by, cancel, dialog, failure, field, heading, input, make, say, span } from "./dom.js";
 import { entities } from "./entities.js";
 import { journey } from "./journey.js";
 import { overview } from "./overview.js";
@@ -24,6 +24,7 @@ let learned = false;
 // Pages.
 
 async function route() {
+  askAgain();
   shown.abort();
   shown = new AbortController();
   const signal = shown.signal;
@@ -91,15 +92,16 @@ function menu(current) {
 
 // Where the host is.
 
-let connection = { away: false, seen: 0 };
+let connection = { away: false, seen: 0, declined: false };
 
 function showConnection() {
-  const { away, seen } = connection;
+  const { away, seen, declined } = connection;
   const place = by("connection");
-  place.classList.toggle("bad", away);
+  place.classList.toggle("bad", away || declined);
   const last = seen ? `; last seen ${span(Date.now() - seen)} ago` : "";
-  say(place, away ? `host away${last}` : seen ? `connected to ${location.host}` : "connecting");
-  by("forget").hidden = !hasToken();
+  say(place, away ? `host away${last}` : declined ? "the host asks for a token" : seen ? `connected to ${location.host}` : "connecting");
+  by("forget").hidden = !hasToken() && !declined;
+  say(by("forget"), declined ? "Give a token" : "Forget token");
 }
 
 watch((state) => {
@@ -110,6 +112,10 @@ watch((state) => {
   if (came && learned) learn().catch(() => {});
 });
 setInterval(() => { if (connection.away) showConnection(); }, 1000);
+// A page that asks nothing by itself should say so too when the host goes away.
+every(2000, new AbortController().signal, async () => {
+  if (Date.now() - connection.seen > 3000) await get("/admin/v1/health");
+});
 
 // A token, when the host wants one.
 
@@ -118,8 +124,7 @@ onUnauthorized((again) => new Promise((resolve) => {
   const words = again ? "The host does not take this token. Give another one." : "The host asks who you are. Give a token that may read, or more.";
   const box = dialog("Token", make("form", { method: "dialog" },
     make("p", {}, words), field("Token", token, "Kept for this tab only, until it is closed."),
-    make("div", { class: "row end" }, make("button", { type: "submit", class: "quiet", value: "", formNoValidate: true }, "Cancel"),
-      make("button", { type: "submit", value: "yes" }, "Use it"))));
+    make("div", { class: "row end" }, cancel(), make("button", { type: "submit", value: "yes" }, "Use it"))));
   token.focus();
   box.addEventListener("close", () => {
     const given = box.returnValue === "yes" && token.value.trim() !== "";

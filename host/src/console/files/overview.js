@@ -1,6 +1,6 @@
 // The host at a glance: what it does now and did in the last minutes. Keeps a bounded past, and rests while nobody looks.
 
-import { can, every, get } from "./api.js";
+import { can, every, get, raw } from "./api.js";
 import { badge, bytes, code, count, draw, empty, entityLink, heading, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
 
 /** Samples that are kept: two minutes. */
@@ -9,12 +9,16 @@ const TURNS = "GET /admin/v1/turns";
 /** Turns whose times make the quantiles. */
 const TURNS_ASKED = 500;
 
+/** Samples that the latency is taken over. */
+const LATENCY_SAMPLES = 10;
+const METRICS = "GET /metrics";
+
 const past = { samples: [] };
 
 export async function overview({ place, signal }) {
   const tiles = {
     rate: tile("Transactions per second"),
-    time: tile("Time of a turn, median"),
+    time: tile(can(METRICS) ? "Latency of requests, median" : "Time of a turn, median"),
     position: tile("Journal position"),
     lag: tile("Checkpoint lag"),
     queued: tile("Waiting messages"),
@@ -33,32 +37,51 @@ export async function overview({ place, signal }) {
   const appsPlace = make("div", {}, apps.element);
   const turns = turnsTable("Recent turns", true);
   const turnsPlace = make("div", {}, turns.element);
-  place.append(heading("Overview", uptime), trouble, make("div", { class: "tiles" }, Object.values(tiles).map((one) => one.element)),
-    section("Apps", appsPlace), can(TURNS) ? section("Recent turns", turnsPlace) : "");
+  const speed = make("p", { class: "soft" });
+  const figures = make("div", { class: "tiles" }, Object.values(tiles).map((one) => one.element));
+  const limited = make("p", { class: "remark", hidden: true }, "This token is for some apps only. Figures of the whole host are for tokens of all apps.");
+  const turnsCard = section("Recent turns", speed, turnsPlace);
+  turnsCard.hidden = !can(TURNS);
+  const showApps = (listed) => {
+    appsPlace.replaceChildren(listed.length ? apps.element
+      : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
+    apps.set(listed, (app) => app.app);
+  };
+  place.append(heading("Overview", uptime), trouble, limited, figures, section("Apps", appsPlace), turnsCard);
   let look = 0;
   await every(1000, signal, async () => {
-    const [status, listed, recent] = await Promise.all([
-      get("/admin/v1/status", signal),
+    const [status, listed, recent, latency] = await Promise.all([
+      get("/admin/v1/status", signal).catch(ofHost),
       look % 5 === 0 ? get("/admin/v1/apps", signal) : undefined,
-      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal) : undefined,
+      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal).catch(ofHost) : undefined,
+      can(METRICS) ? buckets(signal) : undefined,
     ]);
     look += 1;
-    const sample = measure(status, recent);
+    figures.hidden = !status;
+    trouble.hidden = true;
+    limited.hidden = Boolean(status);
+    turnsCard.hidden = !recent;
+    if (listed) showApps(listed.apps);
+    if (!status) return;
+    const sample = measure(status, recent, latency);
     say(uptime, `version ${status.version}, up ${span(status.uptime_ms)}${status.ingress ? `, ingress at ${status.ingress}` : ""}`);
     const poisoned = status.partitions.map((one) => one.poisoned).filter(Boolean);
     trouble.hidden = poisoned.length === 0;
     say(trouble, `A partition takes no work: ${poisoned.join("; ")}. It is opened again by itself; see the host's log.`);
     show(tiles, sample);
-    if (listed) {
-      appsPlace.replaceChildren(listed.apps.length ? apps.element
-        : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
-      apps.set(listed.apps, (app) => app.app);
-    }
     if (recent) {
       turnsPlace.replaceChildren(recent.turns.length ? turns.element : empty("Nothing ran since ", moment(recent.since_ms, true), ". ", link("#/try", "Try a handler"), "."));
       turns.set(recent.turns.slice(0, 12), (turn) => turn.number);
+      const times = sample.turns;
+      say(speed, times ? `median ${micros(times.p50)}, 95 % ${micros(times.p95)}, 99 % ${micros(times.p99)}, of the last ${count(times.of)}` : "");
     }
   });
+}
+
+/** Nothing, when a token may not see it; other failures go on. */
+function ofHost(error) {
+  if (error.status === 403) return undefined;
+  throw error;
 }
 
 /** Turns as a table; also of one entity. */
@@ -91,7 +114,7 @@ function tile(name) {
 }
 
 /** One look at the host, beside the one before. */
-function measure(status, recent) {
+function measure(status, recent, latency) {
   const sum = (name) => status.partitions.reduce((total, one) => total + Number(one[name] ?? 0), 0);
   const names = ["durable", "checkpointed", "view_bytes", "queued", "scheduled", "dead", "running", "transactions", "appends", "checkpoints"];
   const sample = { at: performance.now(), up: status.uptime_ms, ...Object.fromEntries(names.map((name) => [name, sum(name)])) };
@@ -104,10 +127,45 @@ function measure(status, recent) {
   const horizon = recent?.turns.length ? recent.turns[0].at_ms - 10000 : 0;
   const times = (recent?.turns ?? []).filter((turn) => turn.at_ms >= horizon).map((turn) => turn.took_us).sort((a, b) => a - b);
   const at = (share) => times[Math.min(times.length - 1, Math.floor(times.length * share))];
-  sample.times = times.length ? { p50: at(0.5), p95: at(0.95), p99: at(0.99), of: times.length } : undefined;
+  sample.turns = times.length ? { p50: at(0.5), p95: at(0.95), p99: at(0.99), of: times.length } : undefined;
+  sample.buckets = latency;
+  const from = goes ? past.samples.slice(-LATENCY_SAMPLES).find((one) => one.buckets && one.up < sample.up) : undefined;
+  sample.times = latency ? from && quantiles(from.buckets, latency) : sample.turns;
   past.samples.push(sample);
   past.samples.splice(0, past.samples.length - SAMPLES);
   return sample;
+}
+
+/** Requests of clients by the bound of their latency, in seconds, as Prometheus would read them. */
+async function buckets(signal) {
+  const answer = await raw("GET", "/metrics", { signal });
+  if (!answer.ok) return undefined;
+  const counts = new Map();
+  for (const [, labels, number] of (await answer.text()).matchAll(/^keystead_request_seconds_bucket\{([^}]*)\} ([0-9]+)/gm)) {
+    const bound = /(?:^|,)le="([^"]*)"/.exec(labels)?.[1];
+    const kind = /(?:^|,)kind="([^"]*)"/.exec(labels)?.[1];
+    if (!["call", "send", "read"].includes(kind)) continue;
+    const key = bound === "+Inf" ? Infinity : Number(bound);
+    counts.set(key, (counts.get(key) ?? 0) + Number(number));
+  }
+  return [...counts].sort(([a], [b]) => a - b);
+}
+
+/** Between two looks, in microseconds: within a bucket, evenly. */
+function quantiles(before, now) {
+  const old = new Map(before);
+  const counts = now.map(([bound, number]) => [bound, number - (old.get(bound) ?? 0)]);
+  const all = counts.at(-1)?.[1] ?? 0;
+  if (all <= 0) return undefined;
+  const at = (share) => {
+    let [below, fewer] = [0, 0];
+    for (const [bound, number] of counts) {
+      if (number >= all * share) return Math.round((bound === Infinity ? below : below + (bound - below) * ((all * share - fewer) / Math.max(1, number - fewer))) * 1e6);
+      [below, fewer] = [bound, number];
+    }
+    return Math.round(below * 1e6);
+  };
+  return { p50: at(0.5), p95: at(0.95), p99: at(0.99), of: all };
 }
 
 function show(tiles, sample) {
@@ -120,7 +178,7 @@ function show(tiles, sample) {
   const most = Math.max(0, ...all((one) => one.rate ?? 0));
   set(tiles.rate, sample.rate === undefined ? "…" : rate(sample.rate), `most in two minutes: ${rate(most)}`, all((one) => one.rate ?? 0));
   const times = sample.times;
-  set(tiles.time, micros(times?.p50), times ? `95 %: ${micros(times.p95)}, 99 %: ${micros(times.p99)}` : "no turn yet", all((one) => one.times?.p50 ?? 0));
+  set(tiles.time, micros(times?.p50), times ? `95 %: ${micros(times.p95)}, 99 %: ${micros(times.p99)}` : sample.buckets ? "no request lately" : "no turn yet", all((one) => one.times?.p50 ?? 0));
   set(tiles.position, count(sample.durable), sample.appendRate === undefined ? "" : `${rate(sample.appendRate)} appends a second`, all((one) => one.appendRate ?? 0));
   set(tiles.lag, count(Math.max(0, sample.durable - sample.checkpointed)), `positions; ${bytes(sample.view_bytes)} in memory`, all((one) => Math.max(0, one.durable - one.checkpointed)));
   set(tiles.queued, count(sample.queued), "in mailboxes, or backing off", all((one) => one.queued));

@@ -26,7 +26,7 @@ use crate::state::{StateFile, TABLES, Table};
 /// by name, or what comes back is their fold.
 #[test]
 fn recoveries() {
-    target!(recoveries).runs(250).bytes_max(1_000).check(|input| {
+    target!(recoveries).runs(1_500).bytes_max(1_000).check(|input| {
         let source = &mut Source::new(input);
         let mut sound = true;
         let file = StateFile::in_memory(|writer| {
@@ -92,7 +92,7 @@ fn partition_folders() {
     let names: Vec<_> = files(sound.path()).into_keys().collect();
     assert!(names.len() >= 3, "{names:?}");
     let contents = files(sound.path());
-    target!(partition_folders).runs(60).bytes_max(300).check(|input| {
+    target!(partition_folders).runs(150).bytes_max(300).check(|input| {
         let source = &mut Source::new(input);
         let folder = tempfile::tempdir().expect("folder");
         let name = source.pick(&names).clone();

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use machine::{Machine, Patience};
 
 use crate::ids::EntityRef;
+use crate::storage;
 
 /// Lines of a run that are kept to be shown.
 const TRACE_LINES: usize = 400;
@@ -87,15 +88,13 @@ fn entity(app: &str, kind: &str, key: &str) -> EntityRef {
 
 /// Runs seeds, those first that failed once; says which one failed and how to run it again, and what all of them
 /// came to.
-fn every_seed(name: &str, seeds: u64, simulate: fn(u64) -> Run) -> Run {
-    let wanted = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
-    let (one, count) = (wanted("KEYSTEAD_SEED"), wanted("KEYSTEAD_SEEDS").unwrap_or(seeds));
-    let from = wanted("KEYSTEAD_SEEDS_FROM").unwrap_or(0);
+fn every_seed(name: &str, usual: u64, simulate: fn(u64) -> Run) -> Run {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("partition::tests").to_owned();
-    let mut all = Run { few: one.is_some() || count < seeds, ..Run::default() };
-    let chosen = one.map_or(from..from + count, |seed| seed..seed + 1);
-    let before = failed_once(name).filter(|seed| one.is_none() && !chosen.contains(seed));
+    let chosen = storage::simulated::seeds(usual);
+    let count = chosen.end - chosen.start;
+    let mut all = Run { few: count < usual, ..Run::default() };
+    let before = failed_once(name).filter(|seed| !by_hand() && !chosen.contains(seed));
     for seed in before.chain(chosen.clone()) {
         let run = std::panic::catch_unwind(|| simulate(seed));
         let run = run.unwrap_or_else(|cause| {
@@ -103,7 +102,7 @@ fn every_seed(name: &str, seeds: u64, simulate: fn(u64) -> Run) -> Run {
             eprintln!("KEYSTEAD_SEED={seed} cargo test -p keystead --lib {test} -- --nocapture");
             std::panic::resume_unwind(cause);
         });
-        if one.is_some() {
+        if by_hand() {
             run.trace.last.iter().for_each(|line| eprintln!("{line}"));
         }
         all.crashes += run.crashes;
@@ -111,7 +110,7 @@ fn every_seed(name: &str, seeds: u64, simulate: fn(u64) -> Run) -> Run {
             *all.counts.entry(*what).or_default() += times;
         }
     }
-    eprintln!("{test}: {count} seeds from {from}, {} restarts", all.crashes);
+    eprintln!("{test}: {count} seeds from {}, {} restarts", chosen.start, all.crashes);
     for ((what, place), times) in &all.counts {
         eprintln!("{test}: {what} | {place} | {times}");
     }

@@ -112,11 +112,13 @@ impl Probe {
         }
     }
 
-    /// Hands on along `route`, each time later, and appends `n` at its end.
-    pub fn relay(&mut self, ctx: &Ctx, route: Vec<String>, n: u64, delay_ms: u64) {
+    /// Hands on along `route`, and appends `n` at its end. Where `rest_at` are left, later.
+    pub fn relay(&mut self, ctx: &Ctx, route: Vec<String>, n: u64, rest_at: u64, rest_ms: u64) {
         match route.split_first() {
             Some((next, rest)) => {
-                let message = Probe::at(next).relay(rest.to_vec(), n, delay_ms);
+                let rests = route.len() as u64 == rest_at;
+                let message = Probe::at(next).relay(rest.to_vec(), n, rest_at, rest_ms);
+                let delay_ms = if rests { rest_ms } else { 0 };
                 message.after(Duration::from_millis(delay_ms)).send(ctx);
             }
             None => self.list.push(&n),

@@ -1,6 +1,6 @@
 //! One page in a headless Chromium, driven by the DevTools protocol over a pipe: keys and text go in as a
-//! person's would, scripts look at what came of it. It needs no driver beside the browser. Invariant: the
-//! browser ends with the test, and what it kept with it.
+//! person's would, scripts look at what came of it, and what the page did wrong or asked for is noted. It needs no driver
+//! beside the browser. Invariant: the browser ends with the test, and what it kept with it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::harness::PATIENCE;
+use super::PATIENCE;
 
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const SETTINGS: [&str; 10] = [
@@ -41,6 +41,10 @@ pub(crate) struct Page {
     from: BufReader<ChildStdout>,
     session: Value,
     last: u64,
+    /// What the page did wrong: errors in its scripts and on its console, and what its policy forbade.
+    trouble: Vec<String>,
+    /// The addresses that it asked for.
+    requests: Vec<String>,
     _profile: TempDir,
 }
 
@@ -64,11 +68,15 @@ impl Page {
         let to = child.stdin.take().expect("stdin");
         let from = BufReader::new(child.stdout.take().expect("stdout"));
         let session = Value::Null;
-        let mut page = Self { child, to, from, session, last: 0, _profile: profile };
+        let (trouble, requests) = (vec![], vec![]);
+        let mut page =
+            Self { child, to, from, session, last: 0, trouble, requests, _profile: profile };
         let target = page.ask("Target.createTarget", json!({"url": "about:blank"})).await;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         page.session = page.ask("Target.attachToTarget", attach).await["sessionId"].clone();
-        page.ask("Page.enable", json!({})).await;
+        for domain in ["Page", "Runtime", "Log", "Network"] {
+            page.ask(&format!("{domain}.enable"), json!({})).await;
+        }
         page.go(url).await;
         page
     }
@@ -99,20 +107,48 @@ impl Page {
         self.ask("Input.insertText", json!({"text": text})).await;
     }
 
-    /// Presses Enter.
-    pub(crate) async fn enter(&mut self) {
-        let key = |kind: &str| {
-            json!({"type": kind, "key": "Enter", "code": "Enter", "text": "\r",
-                "windowsVirtualKeyCode": 13})
+    /// Presses a key: a letter or sign, or `Enter`, `Tab`, `Escape`, `Space`.
+    pub(crate) async fn press(&mut self, name: &str) {
+        let (key, code, text) = match name {
+            "Enter" => ("Enter", 13, "\r"),
+            "Tab" => ("Tab", 9, ""),
+            "Escape" => ("Escape", 27, ""),
+            "Space" => (" ", 32, " "),
+            sign => (sign, 0, sign),
         };
-        self.ask("Input.dispatchKeyEvent", key("keyDown")).await;
-        self.ask("Input.dispatchKeyEvent", key("keyUp")).await;
+        let event = |kind: &str| {
+            json!({"type": kind, "key": key, "code": name, "text": text,
+                   "windowsVirtualKeyCode": code})
+        };
+        self.ask("Input.dispatchKeyEvent", event("keyDown")).await;
+        self.ask("Input.dispatchKeyEvent", event("keyUp")).await;
+    }
+
+    /// What the page did wrong since it was opened.
+    pub(crate) fn trouble(&self) -> &[String] {
+        &self.trouble
+    }
+
+    /// Every address that it asked for.
+    pub(crate) fn requests(&self) -> &[String] {
+        &self.requests
+    }
+
+    /// Says that the person prefers `light` or `dark`.
+    pub(crate) async fn prefer(&mut self, scheme: &str) {
+        let preferred = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.ask("Emulation.setEmulatedMedia", json!({"features": preferred})).await;
     }
 
     /// Gives the page the width of a phone.
     pub(crate) async fn narrow(&mut self) {
         let phone = json!({"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": true});
         self.ask("Emulation.setDeviceMetricsOverride", phone).await;
+    }
+
+    /// Gives it back the width of a desk.
+    pub(crate) async fn wide(&mut self) {
+        self.ask("Emulation.clearDeviceMetricsOverride", json!({})).await;
     }
 
     /// Ends the browser.
@@ -146,6 +182,29 @@ impl Page {
             if message["id"] == self.last {
                 return message;
             }
+            self.note(&message);
+        }
+    }
+
+    fn note(&mut self, event: &Value) {
+        let (what, params) = (event["method"].as_str().unwrap_or_default(), &event["params"]);
+        match what {
+            "Network.requestWillBeSent" => {
+                let url = params["request"]["url"].as_str().expect("an address");
+                self.requests.push(url.to_owned());
+            }
+            "Runtime.exceptionThrown" => self.trouble.push(params.to_string()),
+            "Runtime.consoleAPICalled" if params["type"] == "error" => {
+                self.trouble.push(params.to_string());
+            }
+            // A refused request is the page's to show, and no error of its own.
+            "Log.entryAdded"
+                if params["entry"]["level"] == "error"
+                    && params["entry"]["source"] != "network" =>
+            {
+                self.trouble.push(params.to_string());
+            }
+            _ => {}
         }
     }
 }

@@ -1,0 +1,5 @@
+//! The console and what it is made of: what the host remembers of messages, trying a handler through the admin listener,
+//! and the page in a real browser.
+
+mod page;
+mod past;
