@@ -33,6 +33,8 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
+    /// Whether to pause everything before anything starts.
+    pub paused: bool,
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
@@ -144,8 +146,14 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
     let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))
         .with_context(|| format!("the deployed apps in {} could not be opened", apps.display()))?;
     let registry = Arc::new(registry);
-    let router = Router::open(data, Arc::clone(&registry), engine, Arc::clone(clock), workers)
-        .with_context(|| format!("the entities in {} could not be opened", data.display()))?;
+    let router = Router::open(
+        data,
+        Arc::clone(&registry),
+        engine,
+        Arc::clone(clock),
+        (workers, config.paused),
+    )
+    .with_context(|| format!("the entities in {} could not be opened", data.display()))?;
     Ok((registry, router))
 }
 
@@ -208,7 +216,7 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, compiler: None }
+        ServerConfig { data, listen, admin, workers: 1, paused: false, compiler: None }
     }
 
     async fn refusal(config: ServerConfig) -> String {

@@ -12,6 +12,7 @@ mod durable;
 mod exactly_once;
 mod isolated;
 mod nothing_lost;
+mod operators;
 mod order;
 mod replies;
 mod sagas;

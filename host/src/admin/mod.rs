@@ -5,6 +5,7 @@
 mod apps;
 mod dead;
 mod entities;
+mod messages;
 mod openapi;
 mod routes;
 
@@ -21,8 +22,10 @@ use crate::clock::Clock;
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, guard};
 use crate::limits;
+use crate::partition::request::Settle;
 use crate::registry::Registry;
 use crate::router::Router;
+use messages::entity_of;
 use routes::{Found, Id};
 
 /// Serves the admin listener. Share it in an [`Arc`].
@@ -33,6 +36,8 @@ pub struct Admin {
     closing: Closing,
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
+    /// Few entities are written at once: each body is in memory whole.
+    puts: Semaphore,
     started: Duration,
 }
 
@@ -46,7 +51,9 @@ impl Admin {
         closing: Closing,
     ) -> Self {
         let started = clock.monotonic();
-        Self { router, registry, clock, closing, deploys: Arc::new(Semaphore::new(1)), started }
+        let deploys = Arc::new(Semaphore::new(1));
+        let puts = Semaphore::new(limits::ADMIN_PUTS_MAX);
+        Self { router, registry, clock, closing, deploys, puts, started }
     }
 
     /// Answers one request.
@@ -76,10 +83,24 @@ impl Admin {
             Id::Deploy => self.deploy(parts, body, first).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
-            Id::Entity => self.entity(first, second, third).await,
+            Id::Entity => self.entity(entity_of([first, second, third])?).await,
+            Id::EntityPut => self.entity_put(parts, body, entity_of([first, second, third])?).await,
+            Id::EntityRemove => self.entity_remove(entity_of([first, second, third])?).await,
+            Id::Export => self.export(parts, first, second).await,
+            Id::Pauses => self.pauses().await,
+            Id::Pause => self.pause(parts, true).await,
+            Id::Resume => self.pause(parts, false).await,
+            Id::Messages => self.messages(parts, false).await,
+            Id::Message => self.message(first).await,
+            Id::MessageCancel => self.message_cancel(first).await,
+            Id::Timers => self.messages(parts, true).await,
+            Id::TimerCancel => self.timer_cancel(parts, entity_of([first, second, third])?).await,
             Id::DeadLetters => self.dead_letters(parts).await,
             Id::DeadLetter => self.dead_letter(first).await,
             Id::DeadDrop => self.dead_drop(first).await,
+            Id::DeadEdit => self.dead_edit(parts, body, first).await,
+            Id::DeadRetryAll => self.dead_many(parts, Settle::Retry).await,
+            Id::DeadDropAll => self.dead_many(parts, Settle::Drop).await,
             Id::DeadRetry => self.dead_retry(first).await,
         }
     }

@@ -177,6 +177,7 @@ impl Inside {
             listen: any,
             admin: any,
             workers: 0,
+            paused: false,
             compiler: Some(program.to_path_buf()),
         };
         let runtime = Runtime::new()?;

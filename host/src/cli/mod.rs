@@ -21,6 +21,7 @@ mod sample;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod typed;
 mod watch;
 mod wit;
@@ -68,6 +69,8 @@ enum Verb {
     Dead(dead::Verb),
     #[command(subcommand)]
     Message(message::Verb),
+    #[command(subcommand)]
+    Timer(timer::Verb),
     Apps(apps::Args),
     Logs(logs::Args),
     Client(typed::Args),
@@ -135,6 +138,7 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Timer(verb) => block_on(timer::run(&verb, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),

@@ -32,6 +32,9 @@ pub(super) struct HostArgs {
     /// Threads that run handlers; 0 means one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
+    /// Pause everything before anything starts; `keystead entity resume --all` ends it
+    #[arg(long)]
+    paused: bool,
 }
 
 /// The signals that end a host.
@@ -56,6 +59,7 @@ impl HostArgs {
             listen: self.listen,
             admin: self.admin,
             workers: self.workers,
+            paused: self.paused,
             compiler: Some(compiler),
         };
         let server = Server::start(config).await?;

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::apply::replay;
 use super::checkpoint::{self, Checkpoint};
-use super::core::replay;
 use super::ledger::Ledger;
 use super::view::View;
 use crate::ids::{EntityRef, Position};
@@ -244,8 +244,16 @@ fn applies(op: &Op, ledger: &Ledger) -> bool {
         Op::Unschedule { due_ms, seq } | Op::Due { due_ms, seq, .. } => {
             ledger.scheduled.contains_key(&(*due_ms, *seq))
         }
-        Op::Unpark { id, .. } | Op::DropDead { id } => ledger.dead.contains_key(id),
-        Op::Enqueue { .. } | Op::Schedule { .. } | Op::Outcome { .. } | Op::Remember { .. } => true,
+        Op::Unpark { id, .. } | Op::DropDead { id } | Op::Edit { id, .. } => {
+            ledger.dead.contains_key(id)
+        }
+        Op::Silence { id } => ledger.place(*id).is_some(),
+        Op::Enqueue { .. }
+        | Op::Schedule { .. }
+        | Op::Outcome { .. }
+        | Op::Remember { .. }
+        | Op::Rewrite { .. }
+        | Op::Pause { .. } => true,
     }
 }
 
@@ -310,6 +318,7 @@ fn lost_rows(gap: &Gap, folder: &Path, file: String) -> Problem {
                 "idempotency keys of entities from {from} to {to}: used again, a call runs again"
             )
         }
+        Table::Pauses => "what operators paused: it goes on".into(),
         Table::Expiry => {
             "when outcomes and idempotency keys are forgotten: some stay for good".into()
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 
 use super::core::Core;
-use crate::engine::Failure;
+use crate::engine::{Continuation, Failure};
 use crate::ids::MessageId;
 use crate::limits;
 use crate::record::delta::Op;
@@ -29,9 +29,16 @@ pub(crate) enum End<'e> {
 }
 
 impl Core {
+    /// What a message's sender asked to be told; nothing any more when the sender was removed meanwhile. The
+    /// message is still where it waits.
+    pub(crate) fn continuation(&self, message: &Message) -> Option<Box<Continuation>> {
+        message.then.as_ref()?;
+        self.ledger.message(message.id)?.then.clone()
+    }
+
     /// The operation that tells a message's sender how it ended; none when the sender did not ask.
     pub(crate) fn reply_op(&mut self, message: &Message, end: End<'_>) -> Option<Op> {
-        let then = message.then.as_deref()?;
+        let then = self.continuation(message)?;
         let asker = message.sender()?.clone();
         let reply = Message {
             id: MessageId::new(self.clock.now_ms(), &asker, self.clock.chance()),

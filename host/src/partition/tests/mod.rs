@@ -7,6 +7,7 @@
 mod machine;
 mod migrations;
 mod model;
+mod operated;
 mod replies;
 mod transfers;
 mod world;
