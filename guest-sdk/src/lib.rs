@@ -95,6 +95,8 @@ mod error;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod export;
+#[cfg(test)]
+mod fuzz;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod guide;
 mod host;

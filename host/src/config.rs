@@ -1,6 +1,8 @@
 //! What an operator and an app may choose, read from flags and files into validated, immutable values.
 //! Every default is a bound of `limits`.
 
+mod quotas;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::Isolation;
 use crate::limits;
+pub use quotas::Quotas;
 
 /// How failed messages are retried: the pause doubles from `initial_ms` to `max_ms`, each one drawn at
 /// random between half and all of it.
@@ -59,6 +62,8 @@ pub struct AppConfig {
     pub outcome_retention_s: u64,
     /// Commands that may wait at one entity.
     pub mailbox_max: usize,
+    /// How much of the host it may take.
+    pub quotas: Quotas,
     /// Values that handlers read with `context.config`.
     pub values: BTreeMap<String, String>,
 }
@@ -72,6 +77,7 @@ impl Default for AppConfig {
             isolation: Isolation::default(),
             outcome_retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
+            quotas: Quotas::default(),
             values: BTreeMap::new(),
         }
     }
@@ -115,7 +121,7 @@ impl AppConfig {
                 return Err(BadConfig { field, value, bounds: format!("{min} to {max}") });
             }
         }
-        Ok(())
+        self.quotas.validate()
     }
 
     /// The wall time that one handler call may take.

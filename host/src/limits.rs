@@ -48,12 +48,22 @@ pub const LOG_LINES_PER_CALL_MAX: usize = 100;
 pub const LOG_LINES_KEPT: usize = 10_000;
 /// Bytes of those lines.
 pub const LOG_BYTES_KEPT: usize = 8 * 1024 * 1024;
+/// Lines of one app's guests that the host's own log takes in a second.
+pub const HOST_LOG_GUEST_LINES_MAX: u64 = 50;
+/// Bytes of a guest's line that it shows.
+pub const HOST_LOG_GUEST_LINE_BYTES_MAX: usize = 2 * 1024;
 /// Longest quote of an input or schema in an error message.
 pub const MESSAGE_BYTES_MAX: usize = 300;
 /// Schemas that one schema of a describe document may stand for, references followed.
 pub const SCHEMA_STEPS_MAX: u64 = 100_000;
 /// Steps that checking one input against its schema may take: each value against each schema.
 pub const CHECK_STEPS_MAX: u64 = 200_000_000;
+/// Steps of comparing a schema with the one that a deploy puts in its place; after them it counts as another one.
+pub const FITS_STEPS_MAX: u64 = 2_000_000;
+/// Schemas that are looked at to find what one argument of a query is.
+pub const SHAPE_STEPS_MAX: usize = 200;
+/// Bytes of an author's values that one example of the OpenAPI document is made of.
+pub const EXAMPLE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one compiled pattern of a schema; a class of Unicode letters, 50 times, takes about that.
 pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
 /// Handlers of one component; its OpenAPI document has some 10 KB for each.
@@ -66,6 +76,22 @@ pub const SCHEMA_DEPTH_MAX: usize = 500;
 pub const STATE_VERSIONS_KEPT: usize = 100;
 /// Deploys of one app that its record lists.
 pub const APP_VERSIONS_KEPT: usize = 100;
+
+/// Tokens that a host has.
+pub const TOKENS_MAX: usize = 1_000;
+/// Apps that one token may name.
+pub const TOKEN_APPS_MAX: usize = 100;
+/// Longest time until a token expires, when it does.
+pub const TOKEN_TIME_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+/// Body of a request for a token.
+pub const TOKEN_REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the body of a request that is refused for who sent it which are read and thrown away.
+pub const STRANGER_DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a file of the audit log above which the next one begins.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files of the audit log that are kept.
+pub const AUDIT_FILES_MAX: usize = 16;
 
 /// Largest component that is accepted.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -207,6 +233,24 @@ pub const STATE_ROWS_SHOWN_MAX: usize = 50_000;
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.
 pub const STATE_CACHE_BYTES: usize = 256 * 1024 * 1024;
+/// The same for the copy that a snapshot makes.
+pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Rows that a snapshot's copy writes in one transaction.
+pub const COPY_ROWS: usize = 50_000;
+/// Requests a second that the bench's noisy app may make.
+pub const BENCH_NOISY_QUOTA: u32 = 500;
+/// Connections over which it asks for ten times as many.
+pub const BENCH_NOISY_CONNECTIONS: usize = 32;
+/// Requests a second of its neighbour.
+pub const BENCH_QUIET_RATE: f64 = 500.0;
+/// Rounds of the neighbour alone and beside it.
+pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
+/// An app's weight among others.
+pub const APP_WEIGHT_MAX: u32 = 100;
+/// Entities whose rates are kept before those that are past are looked for.
+pub const QUOTA_ENTITIES: usize = 4_096;
+/// Bytes of a snapshot's name.
+pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.
 pub const DOCTOR_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Damaged blocks of a state file that `keystead doctor` lists by their place.
@@ -232,6 +276,22 @@ pub const OUTCOME_RETENTION: Duration = Duration::from_secs(24 * 3600);
 pub const RECENT_OUTCOMES_MAX: usize = 20_000;
 /// Buckets that they are found by.
 pub const RECENT_OUTCOMES_BUCKETS: usize = 512;
+/// Turns that a partition remembers for people who ask what happened.
+pub const HISTORY_TURNS_MAX: usize = 16_384;
+/// Bytes of them.
+pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Turns that are remembered and forgotten together.
+pub const HISTORY_CHUNK_TURNS: usize = 256;
+/// Bytes after which such a group takes no further one.
+pub const HISTORY_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of a remembered reason.
+pub const HISTORY_REASON_BYTES_MAX: usize = 300;
+/// Handlers' names that turns share.
+pub const HISTORY_NAMES_MAX: usize = 1_024;
+/// Messages of a journey.
+pub const JOURNEY_MESSAGES_MAX: usize = 250;
+/// Causes that a journey goes up to.
+pub const JOURNEY_CAUSES_MAX: usize = 50;
 
 /// Longest `Idempotency-Key`.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -259,6 +319,28 @@ pub const ADMIN_DISCARD_BYTES_MAX: usize = 2 * COMPONENT_BYTES_MAX;
 pub const DISCARD_TIME_MAX: Duration = Duration::from_secs(2);
 /// What `Retry-After` says.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Finished spans that wait to be sent; further ones are dropped.
+pub const TRACE_QUEUE_MAX: usize = 16_384;
+/// Spans of one export.
+pub const OTLP_BATCH_SPANS_MAX: usize = 512;
+/// Time in which spans gather before they are sent.
+pub const OTLP_PAUSE: Duration = Duration::from_millis(200);
+/// Time that a collector gets to answer.
+pub const OTLP_POST_MAX: Duration = Duration::from_secs(10);
+/// First pause before a batch is sent again.
+pub const OTLP_RETRY_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause.
+pub const OTLP_RETRY_MAX: Duration = Duration::from_secs(15);
+/// Time after which a batch is given up on.
+pub const OTLP_RETRY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time that a shutdown waits for the last spans.
+pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a collector's answer that are read.
+pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Apps with series of their own in metrics; further ones share one.
+pub const METRIC_APPS_MAX: usize = 100;
+/// Mailboxes that are looked at for the longest one; of more than these it is a sample.
+pub const METRIC_MAILBOXES_MAX: usize = 100_000;
 /// Open connections of the ingress listener.
 pub const CONNECTIONS_MAX: usize = 8_192;
 /// Open connections of the admin listener.
@@ -331,6 +413,8 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
+    assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");
     assert!(MAILBOX_MESSAGES_MAX < PARTITION_MESSAGES_MAX, "one entity cannot fill its partition");
 };
 

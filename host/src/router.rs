@@ -8,12 +8,15 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
+use crate::metrics::Gauges;
+use crate::partition::journey::Walk;
 use crate::partition::request::{
-    Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
-    PartitionStatus, Refusal, Send, Verdict,
+    Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, Journey,
+    MessageStatus, PartitionStatus, Refusal, Send, Turns, Verdict,
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// Finds the partition that owns an entity and asks it.
 #[derive(Clone)]
@@ -101,6 +104,14 @@ impl Router {
         self.owner(id.ring()).cancel(id).await
     }
 
+    /// The app that a message is for which waits or is parked; `None` when it has ended or is unknown.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
+        self.owner(id.ring()).message_app(id).await
+    }
+
     /// Entities of `app`/`kind` whose key starts with `prefix` and comes after `after`, in key order.
     ///
     /// # Errors
@@ -160,6 +171,60 @@ impl Router {
         self.owner(token.id().ring()).use_callback(token, verdict).await
     }
 
+    /// A consistent cut of every partition, in their order.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cuts(&self) -> Result<Vec<Arc<Snapshot>>, Refusal> {
+        let mut cuts = Vec::with_capacity(self.0.ranges.len());
+        for (_, partition) in &self.0.ranges {
+            cuts.push(partition.cut().await?.into_inner());
+        }
+        Ok(cuts)
+    }
+
+    /// The last turns of an entity, or of an app's entities, or of all: the newest first, below the number `after`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn turns(
+        &self,
+        of: TurnsOf,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Turns, Refusal> {
+        let owner = match &of {
+            TurnsOf::Entity(entity) => self.owner(entity.ring()),
+            TurnsOf::App(_) | TurnsOf::All => self.first(),
+        };
+        let past = owner.past().await?.into_inner();
+        let look = move || {
+            let turns = past.page(|turn| of.has(&turn.entity), after, limit);
+            Turns { turns, since_ms: past.since_ms }
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|error| gone(&error))
+    }
+
+    /// What caused a message and what came of it; `None` when nothing of it is remembered.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn journey(&self, id: MessageId) -> Result<Option<Journey>, Refusal> {
+        let mut pasts = Vec::with_capacity(self.0.ranges.len());
+        for (_, partition) in &self.0.ranges {
+            pasts.push(partition.past().await?.into_inner());
+        }
+        let walk = tokio::task::spawn_blocking(move || Walk::new(&pasts, id)).await;
+        let walk = walk.map_err(|error| gone(&error))?;
+        let mut live = Vec::new();
+        let ids = walk.ids();
+        for (at, (_, partition)) in self.0.ranges.iter().enumerate() {
+            let own = ids.iter().copied().filter(|id| self.place(id.ring()) == at).collect();
+            live.extend(partition.live(own).await?.into_inner());
+        }
+        Ok(walk.finish(live))
+    }
+
     /// Gauges of every partition.
     ///
     /// # Errors
@@ -172,13 +237,71 @@ impl Router {
         Ok(all)
     }
 
+    /// What metrics say of all partitions; one that is closed counts as poisoned.
+    pub async fn gauges(&self) -> Gauges {
+        let mut sum = Gauges::default();
+        for (_, partition) in &self.0.ranges {
+            let Ok(status) = partition.status().await else {
+                sum.partitions_poisoned += 1;
+                continue;
+            };
+            let poisoned = usize::from(status.poisoned.is_some());
+            sum.partitions_poisoned += poisoned;
+            sum.partitions_open += 1 - poisoned;
+            sum.position += status.durable;
+            sum.checkpoint_position += status.checkpointed;
+            sum.checkpoint_lag_bytes += status.view_bytes;
+            sum.queued += status.queued - status.backing_off.min(status.queued);
+            sum.backing_off += status.backing_off;
+            sum.scheduled += status.scheduled - status.timers;
+            sum.timers += status.timers;
+            sum.dead += status.dead;
+            sum.running += status.running;
+            sum.executor_busy += status.threads.busy;
+            sum.executor_idle += status.threads.idle;
+            sum.executor_queue += status.threads.waiting;
+            let deepest = partition.deepest().await.unwrap_or_default();
+            sum.mailbox_depth_max = sum.mailbox_depth_max.max(deepest);
+        }
+        sum
+    }
+
     fn owner(&self, ring: u64) -> &Partition {
+        &self.0.ranges[self.place(ring)].1
+    }
+
+    fn place(&self, ring: u64) -> usize {
         let after = self.0.ranges.partition_point(|(start, _)| *start <= ring);
         // The first range starts at 0, so something is always at or before any place.
-        &self.0.ranges[after.saturating_sub(1)].1
+        after.saturating_sub(1)
     }
 
     fn first(&self) -> &Partition {
         &self.0.ranges[0].1
     }
+}
+
+/// Whose turns are asked for.
+#[derive(Debug, Clone)]
+pub enum TurnsOf {
+    /// Everybody's.
+    All,
+    /// An app's entities'.
+    App(String),
+    /// One entity's.
+    Entity(EntityRef),
+}
+
+impl TurnsOf {
+    fn has(&self, entity: &EntityRef) -> bool {
+        match self {
+            Self::All => true,
+            Self::App(app) => entity.app() == app,
+            Self::Entity(one) => entity == one,
+        }
+    }
+}
+
+fn gone(error: &tokio::task::JoinError) -> Refusal {
+    Refusal::Unavailable(error.to_string())
 }

@@ -12,18 +12,24 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::access::audit::Audit;
+use crate::access::{Access, Door};
+use crate::admin::{Admin, Tools};
+use crate::backup::Backups;
 use crate::clock::{Clock, SystemClock};
+use crate::console;
 use crate::edge::listener::{self, Bounds, Closing};
 use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
+use crate::otlp::{self, Exporter};
 use crate::registry::Registry;
 use crate::router::Router;
-use folder::DataFolder;
+
+pub use folder::DataFolder;
 
 /// What a host is started with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// The data folder; created when missing.
     pub data: PathBuf,
@@ -38,6 +44,19 @@ pub struct ServerConfig {
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
+    /// Where spans of traces go.
+    pub otlp: Option<otlp::Config>,
+    /// Who may come in.
+    pub rules: Rules,
+}
+
+/// Who may come in, where the tokens in the data folder do not say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Every request needs a token, also while there is none.
+    pub require_tokens: bool,
+    /// Ingress asks nobody for a token, wherever it listens.
+    pub open_ingress: bool,
 }
 
 /// A running host.
@@ -51,6 +70,7 @@ pub struct Server {
     closing: watch::Sender<bool>,
     listeners: [JoinHandle<()>; 2],
     folder: DataFolder,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -61,16 +81,20 @@ impl Server {
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
         ensure!(
             config.admin.ip().is_loopback(),
-            "the admin API asks nobody who they are, so it listens on loopback only; \
-             {} is not a loopback address (127.0.0.1:7071 is)",
+            "the admin API listens on loopback only; {} is not a loopback address (127.0.0.1:7071 is)",
             config.admin
         );
         let folder = DataFolder::open(&config.data)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let access = access(&config, &clock)?;
+        let audit = Arc::new(Audit::new(&config.data.join(ACCESS), Arc::clone(&clock)));
         // Ports are taken before the long work and answer after it: until then a client is refused,
         // not kept waiting.
         let ingress_port = Port::take("ingress", config.listen)?;
         let admin_port = Port::take("admin", config.admin)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let backups = Backups::of(&config.data);
+        let exporter = config.otlp.clone().and_then(|otlp| Exporter::start(otlp, clock.clone()));
+        let door = Door::new(Arc::clone(&access), config.rules.open_ingress);
         let opening = {
             let clock = Arc::clone(&clock);
             tokio::task::spawn_blocking(move || open(&config, &clock))
@@ -89,13 +113,32 @@ impl Server {
         let closing = watch::Sender::new(false);
         let told = || Closing::new(&closing);
         let (r, c) = (&registry, &clock);
-        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
-        let admin = Admin::new(router.clone(), Arc::clone(r), Arc::clone(c), told());
+        let ingress = Ingress::new(router.clone(), Arc::clone(r), Arc::clone(c), told(), door);
+        let ingress = Arc::new(ingress);
+        let admin = Admin::new(Tools {
+            router: router.clone(),
+            registry: Arc::clone(r),
+            clock: Arc::clone(c),
+            closing: told(),
+            access: (access, audit),
+            loopback: admin_addr.ip().is_loopback(),
+            backups,
+            ingress: (ingress_addr, ingress.clone()),
+        });
         let listeners = [
-            serve_ingress(ingress_socket, told(), Arc::new(ingress)),
+            serve_ingress(ingress_socket, told(), ingress),
             serve_admin(admin_socket, told(), Arc::new(admin)),
         ];
-        Ok(Self { ingress_addr, admin_addr, router, registry, closing, listeners, folder })
+        Ok(Self {
+            ingress_addr,
+            admin_addr,
+            router,
+            registry,
+            closing,
+            listeners,
+            folder,
+            exporter,
+        })
     }
 
     /// The router, for what runs in this process.
@@ -121,10 +164,33 @@ impl Server {
             listener.await.context("a listener panicked")?;
         }
         let closed = close(self.router).await;
+        if let Some(exporter) = self.exporter {
+            exporter.stop().await;
+        }
         drop(self.registry);
         drop(self.folder);
         closed
     }
+}
+
+/// Tokens and the audit log, in the data folder.
+pub const ACCESS: &str = "access";
+
+/// Opens the tokens, and refuses what would let in whoever asks.
+fn access(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Access>> {
+    let folder = config.data.join(ACCESS);
+    let access = Access::open(&folder, Arc::clone(clock), config.rules.require_tokens)
+        .with_context(|| format!("the tokens in {} cannot be read", folder.display()))?;
+    let guarded = access.asks() || config.rules.open_ingress || config.listen.ip().is_loopback();
+    ensure!(
+        guarded,
+        "{} is not a loopback address, and anybody who reaches it could call everything: make a token first \
+         (`keystead token create --data {} --name admin --role admin --all-apps`), or say --open-ingress if that is \
+         meant",
+        config.listen,
+        config.data.display()
+    );
+    Ok(Arc::new(access))
 }
 
 /// The blocking part of a start, from the bottom up.
@@ -173,7 +239,12 @@ fn serve_ingress(socket: TcpListener, closing: Closing, ingress: Arc<Ingress>) -
 fn serve_admin(socket: TcpListener, closing: Closing, admin: Arc<Admin>) -> JoinHandle<()> {
     let handle = move |request| {
         let admin = Arc::clone(&admin);
-        async move { admin.handle(request).await }
+        async move {
+            match console::answer(&request) {
+                Some(reply) => reply,
+                None => admin.handle(request).await,
+            }
+        }
     };
     tokio::spawn(listener::serve(socket, Bounds::ADMIN, closing, handle))
 }
@@ -216,7 +287,16 @@ mod tests {
 
     fn config(data: PathBuf, listen: SocketAddr, admin: &str) -> ServerConfig {
         let admin = admin.parse().expect("an address");
-        ServerConfig { data, listen, admin, workers: 1, paused: false, compiler: None }
+        ServerConfig {
+            data,
+            listen,
+            admin,
+            workers: 1,
+            paused: false,
+            compiler: None,
+            otlp: None,
+            rules: Rules::default(),
+        }
     }
 
     async fn refusal(config: ServerConfig) -> String {

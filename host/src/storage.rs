@@ -4,6 +4,7 @@
 //! beside the file, without which redb would serve whatever it finds.
 
 mod checked;
+pub mod sealed;
 mod unchanged;
 
 #[cfg(test)]

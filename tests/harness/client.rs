@@ -10,11 +10,13 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 
 /// Longer than any wait of the host.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
+/// Shorter than the host's, so that no request meets a connection that is just being closed.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Where a host listens now.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +41,8 @@ impl Client {
         let pool = Pool::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
             .pool_max_idle_per_host(64)
+            .pool_idle_timeout(IDLE_TIME_MAX)
+            .pool_timer(TokioTimer::new())
             .build(HttpConnector::new());
         Self { pool, addresses: Arc::default() }
     }

@@ -1,5 +1,5 @@
 /* Preloaded into a host: while the file named by KEYSTEAD_TEST_SYNCS_FAIL exists, fdatasync of a journal file
-   fails with EIO. Nothing else changes, so whatever is answered then was answered without asking the disk. */
+   (of one whose path holds KEYSTEAD_TEST_SYNCS_OF, where that is set) fails with EIO. Nothing else changes, so whatever is answered then was answered without asking the disk. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,7 +14,8 @@ static int is_journal(int fd) {
     ssize_t length = readlink(link, path, sizeof path - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    return strstr(path, "/journal-") != NULL;
+    const char *of = getenv("KEYSTEAD_TEST_SYNCS_OF");
+    return strstr(path, of ? of : "/journal-") != NULL;
 }
 
 int fdatasync(int fd) {

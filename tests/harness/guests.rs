@@ -25,6 +25,8 @@ pub(crate) enum Guest {
     Bank,
     /// `examples/shop`.
     Shop,
+    /// `tests/guests/witness`: `cell`s that say what was before, and `node`s that number what they send.
+    Witness,
 }
 
 impl Guest {
@@ -38,6 +40,7 @@ impl Guest {
             Self::SecondPurse => "tests/guests/purse2",
             Self::Bank => "examples/bank",
             Self::Shop => "examples/shop",
+            Self::Witness => "tests/guests/witness",
         })
     }
 
@@ -50,6 +53,7 @@ impl Guest {
         static SECOND_PURSE: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
         static SHOP: OnceCell<Bytes> = OnceCell::const_new();
+        static WITNESS: OnceCell<Bytes> = OnceCell::const_new();
         let cell = match self {
             Self::Hostile => &HOSTILE,
             Self::Ledger => &LEDGER,
@@ -58,14 +62,20 @@ impl Guest {
             Self::SecondPurse => &SECOND_PURSE,
             Self::Bank => &BANK,
             Self::Shop => &SHOP,
+            Self::Witness => &WITNESS,
         };
         cell.get_or_init(|| build(self.folder())).await.clone()
     }
 }
 
-/// The binary under test.
+/// The binary that cargo built for the tests.
 pub(crate) fn keystead() -> &'static str {
     env!("CARGO_BIN_EXE_keystead")
+}
+
+/// The host under test: that one, or the one that `KEYSTEAD_BINARY` names.
+pub(crate) fn host_binary() -> PathBuf {
+    std::env::var_os("KEYSTEAD_BINARY").map_or_else(|| keystead().into(), PathBuf::from)
 }
 
 /// What cargo needs to know when a test calls it: where to build, so that all tests share one folder, which

@@ -6,6 +6,7 @@
 
 mod client;
 pub(crate) mod disk;
+pub(crate) mod faults;
 mod guests;
 mod process;
 pub(crate) mod sample;

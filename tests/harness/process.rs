@@ -11,8 +11,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::client::{Addresses, Answer, Client};
-use super::{Guest, PATIENCE, eventually, keystead};
+use super::client::{Addresses, Answer, Client, Request};
+use super::faults::Faults;
+use super::guests::host_binary;
+use super::{Guest, PATIENCE, eventually};
 
 /// How much of the host's own log a failed test shows.
 const LOG_LINES_SHOWN: usize = 40;
@@ -22,6 +24,8 @@ pub(crate) struct Host {
     folder: TempDir,
     child: Option<Child>,
     client: Client,
+    /// What `keystead serve` is told beyond where to listen.
+    args: Vec<String>,
 }
 
 /// Gauges over all partitions.
@@ -37,9 +41,34 @@ impl Host {
     /// A new host over an empty data folder.
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         host.spawn().await;
         host
+    }
+
+    /// A new host that is started with `args` too, now and after each crash.
+    pub(crate) async fn start_with(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut host = Self { folder, child: None, client: Client::new(), args };
+        host.spawn().await;
+        host
+    }
+
+    /// A new host over what `write` puts into its folder, started with `args` beside it: what it wrote, when it does
+    /// not start.
+    pub(crate) async fn try_start_with(
+        args: &[&str],
+        write: impl FnOnce(&Path),
+    ) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut host = Self { folder, child: None, client: Client::new(), args };
+        write(&host.data());
+        match host.try_run(Command::new(host_binary())).await {
+            Ok(()) => Ok(host),
+            Err(problem) => Err(format!("{problem}\n{}", host.log())),
+        }
     }
 
     /// A new host with `guest` deployed as `app`.
@@ -78,21 +107,21 @@ impl Host {
 
     /// Starts it again over the same data folder, on new ports.
     pub(crate) async fn spawn(&mut self) {
-        self.run(Command::new(keystead())).await;
+        self.run(Command::new(host_binary())).await;
     }
 
     /// The same on a disk where no file may grow beyond `blocks` of 512 bytes: writing more is an I/O error.
     pub(crate) async fn spawn_on_small_disk(&mut self, blocks: u64) {
         let mut shell = Command::new("sh");
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        shell.args(["-c", &script]).arg(keystead());
+        shell.args(["-c", &script]).arg(host_binary());
         self.run(shell).await;
     }
 
     /// A new host whose every change of its disk is noted in the file that this returns too.
     pub(crate) async fn start_recorded() -> (Self, PathBuf) {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         let trace = host.folder.path().join("disk-trace");
         host.spawn_recorded().await;
         (host, trace)
@@ -101,7 +130,7 @@ impl Host {
     /// Up again, and its changes go on in the same file.
     pub(crate) async fn spawn_recorded(&mut self) {
         let library = self.preloaded("recorded_disk").await;
-        let mut command = Command::new(keystead());
+        let mut command = Command::new(host_binary());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_DISK_ROOT", self.data());
         command.env("KEYSTEAD_TEST_DISK_TRACE", self.folder.path().join("disk-trace"));
         self.run(command).await;
@@ -110,7 +139,7 @@ impl Host {
     /// A new host over what `write` puts into the folder that it is given.
     pub(crate) async fn start_over(write: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         write(&host.data());
         host.spawn().await;
         host
@@ -119,9 +148,9 @@ impl Host {
     /// The same, for a folder over which a host may not start: what it wrote then, last.
     pub(crate) async fn try_start_over(write: impl FnOnce(&Path)) -> Result<Self, String> {
         let folder = tempfile::tempdir().expect("a scratch folder");
-        let mut host = Self { folder, child: None, client: Client::new() };
+        let mut host = Self { folder, child: None, client: Client::new(), args: vec![] };
         write(&host.data());
-        match host.try_run(Command::new(keystead())).await {
+        match host.try_run(Command::new(host_binary())).await {
             Ok(()) => Ok(host),
             Err(problem) => Err(format!("{problem}\n{}", host.log())),
         }
@@ -139,17 +168,61 @@ impl Host {
 
     /// The same where every `fdatasync` of the journal fails while the file exists whose path this returns.
     pub(crate) async fn spawn_with_failing_syncs(&mut self) -> PathBuf {
+        self.spawn_with_failing_syncs_of("/journal-").await
+    }
+
+    /// The same for files whose paths hold `of`.
+    pub(crate) async fn spawn_with_failing_syncs_of(&mut self, of: &str) -> PathBuf {
         let library = self.preloaded("failing_syncs").await;
         let flag = self.folder.path().join("syncs-fail");
-        let mut command = Command::new(keystead());
+        let mut command = Command::new(host_binary());
         command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_SYNCS_FAIL", &flag);
+        command.env("KEYSTEAD_TEST_SYNCS_OF", of);
         self.run(command).await;
         flag
+    }
+
+    /// A new host, not started yet, whose disk will do what the page of faults says.
+    pub(crate) fn with_faults() -> (Self, Faults) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let faults = Faults::new(&folder.path().join("faults"));
+        (Self { folder, child: None, client: Client::new(), args: vec![] }, faults)
+    }
+
+    /// Starts it, or again; it may end before it is ready.
+    pub(crate) async fn try_spawn_with(&mut self, faults: &Faults) -> Result<(), String> {
+        let library = self.preloaded("faulty_disk").await;
+        let mut command = Command::new(host_binary());
+        command.env("LD_PRELOAD", library).env("KEYSTEAD_TEST_FAULTS", faults.path());
+        command.env("KEYSTEAD_TEST_DISK_ROOT", self.data());
+        self.try_run(command).await
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.child.as_ref()?.id().map(u32::cast_signed)
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.pid().and_then(rustix::process::Pid::from_raw).expect("the host runs");
+        rustix::process::kill_process(pid, signal).expect("signalled");
+    }
+
+    /// How it ended, if it does within this time.
+    pub(crate) async fn ended(&mut self, within: std::time::Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the host was started");
+        let status = tokio::time::timeout(within, child.wait()).await.ok()?;
+        self.child = None;
+        Some(status.expect("its end"))
     }
 
     /// Compiles `tests/harness/NAME.c` into a library that a host can be started with.
     async fn preloaded(&self, name: &str) -> PathBuf {
         let library = self.folder.path().join(name).with_extension("so");
+        if library.exists() {
+            return library;
+        }
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/harness");
         let source = source.join(name).with_extension("c");
         let mut compiler = Command::new("cc");
@@ -169,7 +242,8 @@ impl Host {
         assert!(self.child.is_none(), "the host runs already");
         let log = std::fs::File::options().create(true).append(true).open(self.log_path());
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .args(self.line())
+            .arg("--data")
             .arg(self.data())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -215,12 +289,17 @@ impl Host {
 
     /// Deploys with an app's configuration.
     pub(crate) async fn deploy_with(&self, guest: Guest, app: &str, config: Value) -> Answer {
+        self.deploying(guest, app, config).await.answer().await.expect_status(200)
+    }
+
+    /// The same, not sent yet.
+    pub(crate) async fn deploying(&self, guest: Guest, app: &str, config: Value) -> Request {
         let component = guest.component().await;
         let config = config.to_string();
         let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
         let path = format!("/admin/v1/apps/{app}?config={config}");
         let request = self.client.admin(Method::PUT, path).body(component);
-        request.header("Content-Type", "application/wasm").answer().await.expect_status(200)
+        request.header("Content-Type", "application/wasm")
     }
 
     /// Gauges over all partitions; panics when one of them is poisoned.
@@ -279,6 +358,18 @@ impl Host {
             404 => Value::Null,
             _ => answer.expect_status(200).json(),
         }
+    }
+
+    /// On ports of its own, unless its arguments say where it listens.
+    fn line(&self) -> Vec<String> {
+        let mut line = vec!["serve".to_owned()];
+        for flag in ["--listen", "--admin"] {
+            if !self.args.iter().any(|arg| arg == flag) {
+                line.extend([flag.to_owned(), "127.0.0.1:0".to_owned()]);
+            }
+        }
+        line.extend_from_slice(&self.args);
+        line
     }
 
     fn log_path(&self) -> PathBuf {

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Client, Guest, Host, Request};
 
-const CLIENTS: u64 = 64;
-const ACCOUNTS: u64 = 100;
-const OPENING: i64 = 1_000_000;
+pub(crate) const CLIENTS: u64 = 64;
+pub(crate) const ACCOUNTS: u64 = 100;
+pub(crate) const OPENING: i64 = 1_000_000;
 const KILLS: u32 = 22;
 /// How long the host lives between two kills.
 const LIFE_MS: std::ops::Range<u64> = 30..500;
@@ -26,12 +26,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// One transfer and what its client knows of it.
 #[derive(Debug, Clone)]
-struct Transfer {
+pub(crate) struct Transfer {
     id: String,
     from: u64,
     to: u64,
     amount: i64,
-    answered: bool,
+    pub(crate) answered: bool,
 }
 
 impl Transfer {
@@ -49,18 +49,18 @@ impl Transfer {
     }
 }
 
-fn account(key: u64) -> String {
+pub(crate) fn account(key: u64) -> String {
     format!("ledger/account/{key}")
 }
 
 /// What an account says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-struct Statement {
+pub(crate) struct Statement {
     balance: i64,
-    entries: Vec<(String, i64)>,
+    pub(crate) entries: Vec<(String, i64)>,
 }
 
-async fn statements(client: &Client) -> BTreeMap<u64, Statement> {
+pub(crate) async fn statements(client: &Client) -> BTreeMap<u64, Statement> {
     let mut all = BTreeMap::new();
     for key in 0..ACCOUNTS {
         let statement = client.value(&account(key), "statement").await;
@@ -124,7 +124,7 @@ async fn transfers_between_accounts_survive_kill_9() {
 }
 
 /// One client: transfers, each tried once, until it is told to stop.
-async fn transfer_until(
+pub(crate) async fn transfer_until(
     done: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
     client: Client,
@@ -165,13 +165,13 @@ async fn retry_unanswered(
     println!("{there} of the unanswered ones were there");
 }
 
-async fn check_quiet(host: &Host) {
+pub(crate) async fn check_quiet(host: &Host) {
     let totals = host.quiet().await;
     let stuck = (totals.queued, totals.scheduled, totals.dead);
     assert_eq!(stuck, (0, 0, 0), "queued, scheduled, dead: {:?}", host.dead_letters().await);
 }
 
-fn check_money(statements: &BTreeMap<u64, Statement>) {
+pub(crate) fn check_money(statements: &BTreeMap<u64, Statement>) {
     let sum: i64 = statements.values().map(|statement| statement.balance).sum();
     assert_eq!(sum, ACCOUNTS as i64 * OPENING, "money was made or lost");
     for (key, statement) in statements {
@@ -181,7 +181,7 @@ fn check_money(statements: &BTreeMap<u64, Statement>) {
 }
 
 /// Each transfer is there once at both ends, or at neither when nobody was told that it is.
-fn check_effects(transfers: &[Transfer], statements: &BTreeMap<u64, Statement>) {
+pub(crate) fn check_effects(transfers: &[Transfer], statements: &BTreeMap<u64, Statement>) {
     let mut seen: HashMap<&str, Vec<(u64, i64)>> = HashMap::new();
     for (key, statement) in statements {
         for (id, amount) in &statement.entries {

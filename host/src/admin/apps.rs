@@ -10,17 +10,22 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::access::Caller;
+use crate::access::audit::Facts;
 use crate::config::AppConfig;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, body, path, time};
 use crate::engine::PrepareError;
 use crate::limits;
+use crate::metrics;
 use crate::registry::{App, DeployError, Deployed, LogBook, LogLine};
 
 impl Admin {
     /// `GET /admin/v1/apps`.
-    pub(super) fn apps(&self) -> Result<Reply, Problem> {
-        let apps: Vec<_> = self.registry.apps().iter().map(|app| summary(app)).collect();
+    pub(super) fn apps(&self, caller: &Caller) -> Result<Reply, Problem> {
+        let apps = self.registry.apps();
+        let apps = apps.iter().filter(|app| caller.sees(&app.name));
+        let apps: Vec<_> = apps.map(|app| summary(app)).collect();
         edge::json(StatusCode::OK, &json!({"apps": apps}))
     }
 
@@ -39,9 +44,11 @@ impl Admin {
         parts: &Parts,
         body: &mut Incoming,
         app: &str,
+        facts: &mut Facts,
     ) -> Result<Reply, Problem> {
         let app = path::segment("app", app)?.into_owned();
         let (config, breaking) = deploy_query(parts.uri.query())?;
+        facts.before = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
         // An error would mean that the semaphore was closed, and nothing closes it.
         let turn = Arc::clone(&self.deploys).acquire_owned().await;
         let turn = turn.map_err(|error| Problem::internal(error.to_string()))?;
@@ -50,7 +57,7 @@ impl Admin {
             return Err(Problem::malformed("the body is empty; it must be a component's bytes"));
         }
         let registry = Arc::clone(&self.registry);
-        let name = app.clone();
+        let (name, began) = (app.clone(), self.clock.monotonic());
         let deploying = tokio::task::spawn_blocking(move || {
             // The turn ends with the work, not with the client's patience.
             let _turn = turn;
@@ -60,7 +67,10 @@ impl Admin {
             tracing::error!(%error, app, "a deploy panicked");
             Problem::internal("the deploy failed within the host; nothing has changed")
         })?;
+        let took = self.clock.monotonic().saturating_sub(began);
+        metrics::deployed(deployed.as_ref().ok().map(|deployed| deployed.changed), took);
         let Deployed { version, changed } = deployed.map_err(refused)?;
+        facts.after = self.registry.app(&app).map_or(Value::Null, |app| live(&app));
         let shown = json!({"app": app, "version": version.to_string(), "changed": changed});
         edge::json(StatusCode::OK, &shown)
     }
@@ -112,6 +122,18 @@ fn summary(app: &App) -> Value {
         "types": app.contract.entities.keys().collect::<Vec<_>>(),
     })
 }
+
+/// What the audit log says of an app: of its configuration no value, only what tells one from another.
+fn live(app: &App) -> Value {
+    let config = serde_json::to_vec(&app.config).unwrap_or_default();
+    let names: Vec<_> = app.config.values.keys().collect();
+    json!({
+        "version": app.version.to_string(),
+        "config": {"hash": &blake3::hash(&config).to_hex()[..CONFIG_DIGITS], "values": names},
+    })
+}
+
+const CONFIG_DIGITS: usize = 16;
 
 fn deploy_query(query: Option<&str>) -> Result<(AppConfig, bool), Problem> {
     let mut params = Params::new(query)?;

@@ -4,35 +4,48 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Admin;
+use crate::access::audit::Facts;
+use crate::access::{Apps, Caller, Denied};
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, body, path, time};
 use crate::ids::{self, MessageId};
-use crate::partition::request::{DeadFilter, DeadMark, DeadSettled, Settle};
+use crate::partition::request::{DeadFilter, DeadLetterInfo, DeadMark, DeadSettled, Settle};
 use crate::registry::Body;
 
 impl Admin {
     /// `GET /admin/v1/dead?app&type&handler&reason&parked_from&parked_until&after&limit`.
-    pub(super) async fn dead_letters(&self, parts: &Parts) -> Result<Reply, Problem> {
+    pub(super) async fn dead_letters(
+        &self,
+        parts: &Parts,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let mut params = Params::new(parts.uri.query())?;
         let filter = filter(&mut params)?;
         let after = params.text("after")?.map(|id| id.parse::<MessageId>()).transpose()?;
         let limit = params.limit()?;
         params.finish("a listing takes app, type, handler, reason, parked_from, parked_until, after and limit")?;
+        let filter = match (filter.app.as_deref(), caller) {
+            (Some(app), caller) if !caller.sees(app) => {
+                return Err(Denied::App(app.to_owned()).into());
+            }
+            (None, Caller::Token(token)) if !caller.sees_all() => {
+                let Apps::These(apps) = &token.apps else { unreachable!("it sees not all apps") };
+                DeadFilter { apps: Some(apps.iter().cloned().collect()), ..filter }
+            }
+            (_, _) => filter,
+        };
         let page = self.router.listed().dead_letters(filter, after, limit).await?.into_inner();
         let next = page.next.map(|id| id.to_string());
         edge::json(StatusCode::OK, &json!({"dead_letters": page.letters, "next": next}))
     }
 
     /// `GET /admin/v1/dead/{id}`.
-    pub(super) async fn dead_letter(&self, id: &str) -> Result<Reply, Problem> {
-        let id = message_id(id)?;
-        match self.router.of_message(id).dead_letter(id).await?.into_inner() {
-            Some(dead) => edge::json(StatusCode::OK, &dead),
-            None => Err(unknown(id)),
-        }
+    pub(super) async fn dead_letter(&self, id: &str, caller: &Caller) -> Result<Reply, Problem> {
+        let dead = self.seen(message_id(id)?, caller).await?;
+        edge::json(StatusCode::OK, &dead)
     }
 
     /// `PUT /admin/v1/dead/{id}?retry=true`, the new input as the body.
@@ -41,15 +54,16 @@ impl Admin {
         parts: &Parts,
         incoming: &mut Incoming,
         id: &str,
+        caller: &Caller,
+        facts: &mut Facts,
     ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
         let mut params = Params::new(parts.uri.query())?;
         let again = params.parsed("retry", "true or false")?.unwrap_or(false);
         params.finish("an edit takes retry")?;
+        let letter = self.seen(id, caller).await?;
+        facts.before = named(&letter);
         let partition = self.router.of_message(id);
-        let Some(letter) = partition.dead_letter(id).await?.into_inner() else {
-            return Err(unknown(id));
-        };
         let input = body::read(incoming, body::Bounds::MESSAGE).await?;
         let content_type = self.fits(parts, &letter.entity, &letter.handler, &input)?;
         let settled = partition.edit_dead(id, (input, content_type), again).await?.into_inner();
@@ -57,21 +71,38 @@ impl Admin {
     }
 
     /// `POST /admin/v1/dead/{id}/retry`.
-    pub(super) async fn dead_retry(&self, id: &str) -> Result<Reply, Problem> {
+    pub(super) async fn dead_retry(
+        &self,
+        id: &str,
+        caller: &Caller,
+        facts: &mut Facts,
+    ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
+        facts.before = named(&self.seen(id, caller).await?);
         let settled = self.router.of_message(id).settle_dead(id, Settle::Retry).await?;
         done(id, settled.into_inner(), "retried")
     }
 
     /// `DELETE /admin/v1/dead/{id}`.
-    pub(super) async fn dead_drop(&self, id: &str) -> Result<Reply, Problem> {
+    pub(super) async fn dead_drop(
+        &self,
+        id: &str,
+        caller: &Caller,
+        facts: &mut Facts,
+    ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
+        facts.before = named(&self.seen(id, caller).await?);
         let settled = self.router.of_message(id).settle_dead(id, Settle::Drop).await?;
         done(id, settled.into_inner(), "dropped")
     }
 
     /// `POST /admin/v1/dead/retry` and `/drop`, with a filter: one step, at most `limit` of them.
-    pub(super) async fn dead_many(&self, parts: &Parts, settle: Settle) -> Result<Reply, Problem> {
+    pub(super) async fn dead_many(
+        &self,
+        parts: &Parts,
+        settle: Settle,
+        facts: &mut Facts,
+    ) -> Result<Reply, Problem> {
         let mut params = Params::new(parts.uri.query())?;
         let filter = filter(&mut params)?;
         let after = params.text("after")?.map(|mark| mark_of(&mark)).transpose()?;
@@ -86,6 +117,7 @@ impl Admin {
         let shown = json!({
             "done": step.done, "final": step.answered, "next": next, "through": step.through,
         });
+        facts.after = json!({"done": step.done, "final": step.answered});
         edge::json(StatusCode::OK, &shown)
     }
 
@@ -115,6 +147,19 @@ impl Admin {
         let given = parts.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
         Ok(Some(given.unwrap_or("application/octet-stream").to_owned()))
     }
+
+    /// A dead letter, when it is of an app that the caller sees; else there is none.
+    async fn seen(&self, id: MessageId, caller: &Caller) -> Result<DeadLetterInfo, Problem> {
+        let dead = self.router.of_message(id).dead_letter(id).await?.into_inner();
+        let app = |dead: &DeadLetterInfo| dead.entity.split('/').next().map(str::to_owned);
+        let seen = dead.filter(|dead| app(dead).is_some_and(|app| caller.sees(&app)));
+        seen.ok_or_else(|| unknown(id))
+    }
+}
+
+/// What the audit log says of a dead letter: not its input, and not its reason, which may quote it.
+fn named(dead: &DeadLetterInfo) -> Value {
+    json!({"entity": dead.entity, "handler": dead.handler, "attempts": dead.attempts})
 }
 
 fn filter(params: &mut Params<'_>) -> Result<DeadFilter, Problem> {
@@ -129,7 +174,7 @@ fn filter(params: &mut Params<'_>) -> Result<DeadFilter, Problem> {
         params.literal(field)?.map(|text| time::moment_ms(field, &text)).transpose()
     };
     let (parked_from_ms, parked_until_ms) = (moment("parked_from")?, moment("parked_until")?);
-    Ok(DeadFilter { app, kind, handler, reason, parked_from_ms, parked_until_ms })
+    Ok(DeadFilter { app, apps: None, kind, handler, reason, parked_from_ms, parked_until_ms })
 }
 
 fn mark_of(text: &str) -> Result<DeadMark, Problem> {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Admin, apps, next};
+use crate::access::audit::Facts;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, body, path};
 use crate::ids::{self, EntityRef};
@@ -95,6 +96,7 @@ impl Admin {
         parts: &Parts,
         incoming: &mut Incoming,
         entity: EntityRef,
+        facts: &mut Facts,
     ) -> Result<Reply, Problem> {
         let mut params = Params::new(parts.uri.query())?;
         let expect = params.text("if_version")?;
@@ -116,6 +118,7 @@ impl Admin {
         let put = put_of(entity.clone(), &written, mode, expect)?;
         match self.router.of_entity(&entity).put(put).await?.into_inner() {
             PutDone::Yes { version } => {
+                facts.after = json!({ "version": version });
                 let shown = json!({"entity": entity.to_string(), "version": version});
                 edge::json(StatusCode::OK, &shown)
             }
@@ -131,9 +134,14 @@ impl Admin {
     }
 
     /// `DELETE /admin/v1/entities/{app}/{type}/{key}`: all of it.
-    pub(super) async fn entity_remove(&self, entity: EntityRef) -> Result<Reply, Problem> {
+    pub(super) async fn entity_remove(
+        &self,
+        entity: EntityRef,
+        facts: &mut Facts,
+    ) -> Result<Reply, Problem> {
         match self.router.of_entity(&entity).remove(entity.clone()).await?.into_inner() {
             Some(removed) => {
+                facts.after = json!({ "removed": removed });
                 let shown = json!({"entity": entity.to_string(), "removed": removed});
                 edge::json(StatusCode::OK, &shown)
             }
@@ -154,7 +162,12 @@ impl Admin {
     }
 
     /// `PUT` and `DELETE /admin/v1/pauses?app&type&key`, or `?all=true`.
-    pub(super) async fn pause(&self, parts: &Parts, paused: bool) -> Result<Reply, Problem> {
+    pub(super) async fn pause(
+        &self,
+        parts: &Parts,
+        paused: bool,
+        facts: &mut Facts,
+    ) -> Result<Reply, Problem> {
         let scope = scope(parts.uri.query())?;
         let mut changed = false;
         match &scope {
@@ -169,6 +182,7 @@ impl Admin {
             }
         }
         let shown = json!({"scope": scope.to_string(), "paused": paused, "changed": changed});
+        facts.after = shown.clone();
         edge::json(StatusCode::OK, &shown)
     }
 }

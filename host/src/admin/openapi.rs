@@ -5,7 +5,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::routes::{ROUTES, Route};
+use super::routes::{ROUTES, Reach, Route};
 use crate::edge::{self, Problem, Reply};
 
 impl Admin {
@@ -29,18 +29,25 @@ fn document() -> Value {
             "description": "For operators. The console and the command line use nothing else.",
         },
         "paths": paths,
-        "components": {"schemas": {"Problem": problem()}},
+        "components": {
+            "schemas": {"Problem": problem()},
+            "securitySchemes": {"token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Asked for once the host has a token. x-keystead-role says which role opens a route; \
+                    x-keystead-reach for whom: open to everybody, the app in the path, shown as far as the token's \
+                    apps go, or the host, for tokens of all apps.",
+            }},
+        },
     })
 }
 
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = Vec::new();
-    for part in route.path.split('/') {
-        if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            parameters.push(json!({
-                "name": name, "in": "path", "required": true, "schema": {"type": "string"},
-            }));
-        }
+    for name in route.braced() {
+        parameters.push(json!({
+            "name": name, "in": "path", "required": true, "schema": {"type": "string"},
+        }));
     }
     for (name, about) in route.query {
         parameters.push(json!({
@@ -51,13 +58,22 @@ fn operation(route: &Route) -> Value {
         "description": "Refused, with the reason",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
+    let content_type = if route.path == "/metrics" { "text/plain" } else { "application/json" };
+    let (security, reach) = match route.reach() {
+        Reach::Open => (json!([{}]), "open"),
+        Reach::App => (json!([{"token": []}]), "app"),
+        Reach::Shown => (json!([{"token": []}]), "shown"),
+        Reach::Host => (json!([{"token": []}]), "host"),
+    };
     json!({
         "operationId": format!("{:?}", route.id),
         "summary": route.about,
+        "security": security,
         "x-keystead-role": route.role,
+        "x-keystead-reach": reach,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": {"application/json": {}}},
+            "200": {"description": "Done", "content": {content_type: {}}},
             "default": refused,
         },
     })

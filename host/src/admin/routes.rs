@@ -1,10 +1,13 @@
 //! Every route of the admin API, one row each: what finds it, what it takes, and which role it asks for. The dispatch,
 //! the API's own OpenAPI document and the tests of access read this table, so none of them can miss a route.
 
+use std::borrow::Cow;
+
 use http::Method;
 
-use crate::access::Role;
-use crate::edge::Problem;
+use crate::access::{Role, Scope};
+use crate::edge::{Problem, path};
+use crate::ids::BadId;
 
 /// One route.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(super) struct Route {
 pub(super) enum Id {
     Health,
     Status,
+    Metrics,
     OpenApi,
     Apps,
     App,
@@ -46,6 +50,10 @@ pub(super) enum Id {
     MessageCancel,
     Timers,
     TimerCancel,
+    History,
+    Turns,
+    Journey,
+    Try,
     DeadLetters,
     DeadLetter,
     DeadDrop,
@@ -53,6 +61,13 @@ pub(super) enum Id {
     DeadRetry,
     DeadRetryAll,
     DeadDropAll,
+    Snapshots,
+    Snapshot,
+    SnapshotRemove,
+    Tokens,
+    TokenCreate,
+    TokenRevoke,
+    Audit,
 }
 
 /// A route and the parts of its path, not decoded yet, in order.
@@ -62,8 +77,68 @@ pub(super) struct Found<'a> {
     pub(super) parts: [&'a str; PARTS_MAX],
 }
 
+/// Whom a route is for, beside its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody: it says nothing of what the host holds.
+    Open,
+    /// Who may touch the app in its path.
+    App,
+    /// Each token: what it shows or changes is looked up first, and is of the caller's apps only.
+    Shown,
+    /// Who may touch all apps.
+    Host,
+}
+
+impl Route {
+    /// Whom it is for. A new route without an app in its path is for tokens of all apps, until somebody sees to it
+    /// that it shows each caller its own apps only and says so here.
+    pub(super) fn reach(&self) -> Reach {
+        match self.id {
+            Id::Health => Reach::Open,
+            Id::OpenApi | Id::Apps => Reach::Shown,
+            Id::DeadLetters | Id::DeadLetter | Id::DeadEdit | Id::DeadDrop | Id::DeadRetry => {
+                Reach::Shown
+            }
+            _ if self.braced().any(|part| part == "app") => Reach::App,
+            _ => Reach::Host,
+        }
+    }
+
+    /// What stands in braces in its path.
+    pub(super) fn braced(&self) -> impl Iterator<Item = &'static str> {
+        let parts = self.path.split('/');
+        parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+}
+
+impl<'a> Found<'a> {
+    /// The app that the path names; empty when it names none.
+    ///
+    /// # Errors
+    /// When it is wrongly encoded.
+    pub(super) fn app(&self) -> Result<Cow<'a, str>, BadId> {
+        let mut named = self.route.braced().zip(self.parts);
+        match named.find(|(name, _)| *name == "app") {
+            Some((_, raw)) => path::segment("app", raw),
+            None => Ok(Cow::Borrowed("")),
+        }
+    }
+
+    /// What the door is asked about; `None` when nobody is asked.
+    pub(super) fn scope<'s>(&self, app: &'s Result<Cow<'a, str>, BadId>) -> Option<Scope<'s>> {
+        match self.route.reach() {
+            Reach::Open => None,
+            Reach::Shown => Some(Scope::Shown),
+            Reach::Host => Some(Scope::Host),
+            // Who is not let in does not hear what is wrong with the path.
+            Reach::App => Some(app.as_ref().map_or(Scope::Shown, |app| Scope::App(app))),
+        }
+    }
+}
+
 /// The most segments in braces that a path has.
-const PARTS_MAX: usize = 3;
+const PARTS_MAX: usize = 4;
 
 const AFTER: (&str, &str) = ("after", "the `next` of the page before");
 const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
@@ -82,6 +157,14 @@ const THROUGH: (&str, &str) =
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
     route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
+    route(
+        Id::Metrics,
+        Method::GET,
+        "/metrics",
+        Role::Read,
+        "Metrics as Prometheus reads them",
+        &[],
+    ),
     route(
         Id::OpenApi,
         Method::GET,
@@ -215,6 +298,42 @@ pub(super) static ROUTES: &[Route] = &[
         &[("name", "the timer's name")],
     ),
     route(
+        Id::History,
+        Method::GET,
+        "/admin/v1/entities/{app}/{type}/{key}/history",
+        Role::Read,
+        "What an entity did lately, the newest first",
+        &[AFTER, LIMIT],
+    ),
+    route(
+        Id::Turns,
+        Method::GET,
+        "/admin/v1/turns",
+        Role::Read,
+        "What all entities did lately, the newest first",
+        &[("app", "of this app only"), AFTER, LIMIT],
+    ),
+    route(
+        Id::Journey,
+        Method::GET,
+        "/admin/v1/messages/{id}/journey",
+        Role::Read,
+        "What caused a message and what came of it",
+        &[],
+    ),
+    route(
+        Id::Try,
+        Method::POST,
+        "/admin/v1/try/{app}/{type}/{key}/{handler}",
+        Role::Operate,
+        "Calls a command or reads a query as ingress would, which answers",
+        &[
+            ("how", "call, send or read; without it, read for a query and call for a command"),
+            ("delay", "for a send: how long it waits"),
+            ("at", "for a send: when it is due"),
+        ],
+    ),
+    route(
         Id::DeadLetters,
         Method::GET,
         "/admin/v1/dead",
@@ -255,6 +374,48 @@ pub(super) static ROUTES: &[Route] = &[
         Role::Operate,
         "Sends it again, with its attempts at zero",
         &[],
+    ),
+    route(Id::Snapshots, Method::GET, "/admin/v1/snapshots", Role::Read, "All snapshots", &[]),
+    route(
+        Id::Snapshot,
+        Method::POST,
+        "/admin/v1/snapshots",
+        Role::Admin,
+        "Copies what the host holds at one moment, while it goes on",
+        &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotRemove,
+        Method::DELETE,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "Removes a snapshot",
+        &[],
+    ),
+    route(Id::Tokens, Method::GET, "/admin/v1/tokens", Role::Admin, "All tokens", &[]),
+    route(
+        Id::TokenCreate,
+        Method::POST,
+        "/admin/v1/tokens",
+        Role::Admin,
+        "Makes a token; the answer is the only one with its secret",
+        &[],
+    ),
+    route(
+        Id::TokenRevoke,
+        Method::DELETE,
+        "/admin/v1/tokens/{id}",
+        Role::Admin,
+        "Takes a token away, from the next request on",
+        &[],
+    ),
+    route(
+        Id::Audit,
+        Method::GET,
+        "/admin/v1/audit",
+        Role::Admin,
+        "Who changed what, oldest first",
+        &[("after", "the last line's number"), LIMIT],
     ),
 ];
 
@@ -312,18 +473,23 @@ mod tests {
     #[test]
     fn paths_find_their_routes() {
         for (method, path, id, parts) in [
-            (Method::GET, "/admin/v1/health", Id::Health, ["", "", ""]),
-            (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", ""]),
-            (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", ""]),
-            (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", ""]),
-            (Method::GET, "/admin/v1/apps/bank/logs", Id::Logs, ["bank", "", ""]),
-            (Method::GET, "/admin/v1/entities/bank/account", Id::Entities, ["bank", "account", ""]),
-            (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb"]),
-            (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", ""]),
-            (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", ""]),
-            (Method::POST, "/admin/v1/dead/retry", Id::DeadRetryAll, ["", "", ""]),
-            (Method::PUT, "/admin/v1/entities/b/a/k", Id::EntityPut, ["b", "a", "k"]),
-            (Method::DELETE, "/admin/v1/timers/b/a/k", Id::TimerCancel, ["b", "a", "k"]),
+            (Method::GET, "/admin/v1/health", Id::Health, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", "", ""]),
+            (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", "", ""]),
+            (Method::GET, "/admin/v1/apps/bank/logs", Id::Logs, ["bank", "", "", ""]),
+            (
+                Method::GET,
+                "/admin/v1/entities/bank/account",
+                Id::Entities,
+                ["bank", "account", "", ""],
+            ),
+            (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb", ""]),
+            (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", "", ""]),
+            (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", "", ""]),
+            (Method::POST, "/admin/v1/dead/retry", Id::DeadRetryAll, ["", "", "", ""]),
+            (Method::PUT, "/admin/v1/entities/b/a/k", Id::EntityPut, ["b", "a", "k", ""]),
+            (Method::DELETE, "/admin/v1/timers/b/a/k", Id::TimerCancel, ["b", "a", "k", ""]),
         ] {
             let found = find(&method, path).expect(path);
             assert_eq!((found.route.id, found.parts), (id, parts), "{path}");
@@ -339,6 +505,7 @@ mod tests {
             "/admin/v1/apps/bank/logs/x",
             "/admin/v1/entities/bank",
             "/admin/v1/entities/a/b/c/d",
+            "/admin/v1/try/a/b/c",
             "/admin/v1/entities/a/b/c/d/e",
             "/admin/v1/dead/msg_1/retry/now",
         ] {

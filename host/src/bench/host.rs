@@ -20,7 +20,7 @@ use super::wire;
 use super::workload::APP;
 use crate::engine::Isolation;
 use crate::limits;
-use crate::server::{Server, ServerConfig};
+use crate::server::{Rules, Server, ServerConfig};
 
 /// Where a measured server is.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +56,21 @@ impl Place {
 
     /// Deploys the bench guest; the same again changes nothing.
     pub(super) fn deploy(&self, component: &[u8], isolation: Isolation) -> anyhow::Result<()> {
+        self.deploy_as(APP, component, &json!({"isolation": isolation}))
+    }
+
+    /// Deploys the bench guest under another name.
+    pub(super) fn deploy_as(
+        &self,
+        app: &str,
+        component: &[u8],
+        config: &Value,
+    ) -> anyhow::Result<()> {
         let admin = self.admin.context("nothing can be deployed here")?;
         let mut request = vec![];
-        let config = json!({"isolation": isolation}).to_string();
+        let config = config.to_string();
         let config = utf8_percent_encode(&config, NON_ALPHANUMERIC);
-        let path = format!("/admin/v1/apps/{APP}?config={config}");
+        let path = format!("/admin/v1/apps/{app}?config={config}");
         wire::request(&mut request, "PUT", &path, "content-type: application/wasm\r\n", component);
         wire::exchange(admin, &request).context("the bench guest does not deploy")?;
         Ok(())
@@ -179,6 +189,8 @@ impl Inside {
             workers: 0,
             paused: false,
             compiler: Some(program.to_path_buf()),
+            otlp: None,
+            rules: Rules::default(),
         };
         let runtime = Runtime::new()?;
         let server = runtime.block_on(Server::start(config))?;

@@ -8,6 +8,7 @@ mod host;
 mod inside;
 mod machine;
 mod measure;
+mod neighbour;
 mod pace;
 mod process;
 mod report;
@@ -34,6 +35,7 @@ pub use guest::GuestCalls;
 use host::{Inside, Place, Process};
 pub use machine::{Disk, hello};
 use measure::Meter;
+use neighbour::Neighbours;
 pub use report::{Report, Share, Start};
 use restart::Restarts;
 pub use row::Row;
@@ -237,6 +239,7 @@ impl<'a> Bench<'a> {
         let data = filled.map_or_else(|| fresh.path().join("data"), Filled::data);
         let (mut row, start) = match plan.workload {
             Workload::Restart => self.restarts(plan, &data, name)?,
+            Workload::Neighbour => (self.neighbours(plan, &data, name)?, Start::default()),
             _ if self.options.inside => (self.inside(plan, &data, name)?, Start::default()),
             _ => self.outside(plan, &data, name)?,
         };
@@ -297,6 +300,13 @@ impl<'a> Bench<'a> {
             name,
         };
         Ok((restarts.row()?, start))
+    }
+
+    /// A row beside a noisy neighbour.
+    fn neighbours(&self, plan: Plan, data: &Path, name: String) -> anyhow::Result<Row> {
+        let Plan { connections, keys, isolation, .. } = plan;
+        let (options, watch) = (self.options, self.watch);
+        Neighbours { options, watch, data, keys, connections, isolation, name }.row()
     }
 
     /// Starts a host over `data` and deploys the guest.

@@ -14,6 +14,8 @@ use crate::partition::request::Invocation;
 
 /// The name that the bench guest is deployed as.
 pub(super) const APP: &str = "bench";
+/// The name of the same guest as a noisy neighbour.
+pub(super) const NOISY: &str = "noisy";
 /// Messages of one call of `fanout`.
 pub(super) const FAN: u64 = 100;
 /// Bytes of one body of `big`: a little less than a value may have, for its encoding.
@@ -53,11 +55,13 @@ pub enum Workload {
     Entities,
     /// Starts after a kill under such adds.
     Restart,
+    /// Adds of one app while another asks for ten times its quota.
+    Neighbour,
 }
 
 impl Workload {
     /// All of them, with their names.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("idle", Self::Idle),
         ("add", Self::Add),
         ("hot", Self::Hot),
@@ -71,6 +75,7 @@ impl Workload {
         ("backlog", Self::Backlog),
         ("entities", Self::Entities),
         ("restart", Self::Restart),
+        ("neighbour", Self::Neighbour),
     ];
 
     /// True when its calls leave work behind that belongs to them: the time until that is done counts.
@@ -129,6 +134,7 @@ impl FromStr for Workload {
 /// The requests of one driver, one after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Script {
+    app: &'static str,
     workload: Workload,
     keys: u64,
     random: Random,
@@ -149,7 +155,14 @@ impl Script {
         let big = if workload == Workload::Big { vec![b'k'; BIG_BYTES] } else { vec![] };
         let mut random = Random::new(seed);
         let prefix = random.next();
-        Self { workload, keys, random, zipf, prefix, sent: 0, due: String::new(), big }
+        let (app, due) = (APP, String::new());
+        Self { app, workload, keys, random, zipf, prefix, sent: 0, due, big }
+    }
+
+    /// The same, of another app.
+    pub(super) fn of(mut self, app: &'static str) -> Self {
+        self.app = app;
+        self
     }
 
     /// The same, with sends that are due at `at` (RFC 3339).
@@ -169,26 +182,47 @@ impl Script {
             | Workload::Hot
             | Workload::Zipf
             | Workload::Entities
-            | Workload::Restart => {
-                wire::request(out, "POST", &path("call", key, "add"), JSON, ADD_BY_ONE);
+            | Workload::Restart
+            | Workload::Neighbour => {
+                wire::request(out, "POST", &path("call", self.app, key, "add"), JSON, ADD_BY_ONE);
             }
             Workload::Keyed => {
                 let (prefix, sent) = (self.prefix, self.sent);
                 let headers = format!("{JSON}idempotency-key: {prefix:016x}-{sent}\r\n");
-                wire::request(out, "POST", &path("call", key, "add"), &headers, ADD_BY_ONE);
+                wire::request(
+                    out,
+                    "POST",
+                    &path("call", self.app, key, "add"),
+                    &headers,
+                    ADD_BY_ONE,
+                );
             }
             Workload::Send | Workload::Backlog => {
-                let path = path("send", key, "add") + &self.due;
+                let path = path("send", self.app, key, "add") + &self.due;
                 wire::request(out, "POST", &path, JSON, ADD_BY_ONE);
             }
-            Workload::Read => wire::request(out, "GET", &path("read", key, "get"), "", b""),
+            Workload::Read => {
+                wire::request(out, "GET", &path("read", self.app, key, "get"), "", b"");
+            }
             Workload::Transfer => {
                 let body = self.transfer(key);
-                wire::request(out, "POST", &path("call", key, "transfer"), JSON, body.as_bytes());
+                wire::request(
+                    out,
+                    "POST",
+                    &path("call", self.app, key, "transfer"),
+                    JSON,
+                    body.as_bytes(),
+                );
             }
             Workload::Fanout => {
                 let body = format!(r#"{{"messages":{FAN}}}"#);
-                wire::request(out, "POST", &path("call", key, "fan"), JSON, body.as_bytes());
+                wire::request(
+                    out,
+                    "POST",
+                    &path("call", self.app, key, "fan"),
+                    JSON,
+                    body.as_bytes(),
+                );
             }
             Workload::Big => {
                 let path = format!("/v1/call/{APP}/page/p{}/put", key % BIG_KEYS);
@@ -237,8 +271,8 @@ pub(super) fn key_name(key: u64) -> String {
     format!("k{key}")
 }
 
-fn path(verb: &str, key: u64, handler: &str) -> String {
-    format!("/v1/{verb}/{APP}/counter/k{key}/{handler}")
+fn path(verb: &str, app: &str, key: u64, handler: &str) -> String {
+    format!("/v1/{verb}/{app}/counter/k{key}/{handler}")
 }
 
 #[cfg(test)]

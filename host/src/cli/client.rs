@@ -1,10 +1,13 @@
 //! A small HTTP client for the verbs that talk to a host. It is not general: plain HTTP, whole bodies,
 //! one answer per request. Invariant: every part of a path and query is percent-encoded here and nowhere else.
 
+use std::convert::Infallible;
 use std::error::Error as _;
+use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
@@ -30,6 +33,8 @@ pub(super) struct AdminUrl {
         value_parser = check_url
     )]
     admin: String,
+    #[command(flatten)]
+    with: Credentials,
 }
 
 /// Where a verb finds ingress.
@@ -44,17 +49,54 @@ pub(super) struct IngressUrl {
         value_parser = check_url
     )]
     ingress: String,
+    #[command(flatten)]
+    with: Credentials,
+}
+
+/// Who a verb is to a host that asks.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Credentials {
+    /// The token to bring; KEYSTEAD_TOKEN keeps it out of the list of processes
+    #[arg(long, value_name = "TOKEN", env = "KEYSTEAD_TOKEN", hide_env_values = true)]
+    token: Option<Token>,
+}
+
+/// A token's text. It is never shown, and is checked by the host.
+#[derive(Clone)]
+struct Token(String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl FromStr for Token {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.trim().to_owned()))
+    }
+}
+
+impl Credentials {
+    /// The client of the listener at `base`.
+    pub(super) fn client(&self, base: &str) -> Client {
+        let mut client = Client::new(base);
+        client.token.clone_from(&self.token);
+        client
+    }
 }
 
 impl AdminUrl {
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.admin)
+        self.with.client(&self.admin)
     }
 }
 
 impl IngressUrl {
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.ingress)
+        self.with.client(&self.ingress)
     }
 }
 
@@ -62,6 +104,7 @@ impl IngressUrl {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     base: String,
+    token: Option<Token>,
     pool: Pool<HttpConnector, Full<Bytes>>,
 }
 
@@ -155,7 +198,7 @@ impl Path {
 impl Client {
     pub(super) fn new(base: &str) -> Self {
         let pool = Pool::builder(TokioExecutor::new()).build_http();
-        Self { base: base.trim_end_matches('/').to_owned(), pool }
+        Self { base: base.trim_end_matches('/').to_owned(), token: None, pool }
     }
 
     /// Fetches a JSON document.
@@ -188,6 +231,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.base, path.0));
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some(Token(token)) = self.token.as_ref().filter(|token| !token.0.is_empty()) {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(body))?;
         let answer = tokio::time::timeout(limits::CLIENT_TIME_MAX, self.exchange(request))

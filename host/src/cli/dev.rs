@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::client::{Client, Path};
+use super::client::{Client, Credentials, Path};
 use super::output::{self, Output};
 use super::serve::{HostArgs, Stop};
 use super::watch::Watch;
@@ -23,6 +23,8 @@ pub(super) struct Args {
     dir: PathBuf,
     #[command(flatten)]
     host: HostArgs,
+    #[command(flatten)]
+    with: Credentials,
 }
 
 pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
@@ -31,7 +33,7 @@ pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     // Watching starts first, so that a save during the first build is not missed.
     let watch = Watch::new(&crates)?;
     let server = args.host.start(out).await?;
-    let dev = Dev::new(&server, crates, out);
+    let dev = Dev::new(&server, &args.with, crates, out);
     let ended = tokio::select! {
         ended = dev.work(watch) => ended,
         () = stop.asked() => Ok(()),
@@ -53,9 +55,9 @@ struct App {
 }
 
 impl<'a> Dev<'a> {
-    fn new(server: &Server, crates: Vec<PathBuf>, out: &'a Output) -> Self {
+    fn new(server: &Server, with: &Credentials, crates: Vec<PathBuf>, out: &'a Output) -> Self {
         let apps = crates.into_iter().map(|dir| App { dir, contract: None }).collect();
-        let admin = Client::new(&format!("http://{}", server.admin_addr));
+        let admin = with.client(&format!("http://{}", server.admin_addr));
         Self { admin, ingress: format!("http://{}", server.ingress_addr), apps, out }
     }
 

@@ -99,6 +99,8 @@ fn show(report: &Report) -> String {
             ("  messages waiting", census.queued.to_string()),
             ("  delayed and timers", census.scheduled.to_string()),
             ("  dead letters", census.dead.to_string()),
+            ("  outcomes kept", census.outcomes.to_string()),
+            ("  keys kept", census.keys.to_string()),
             ("  checkpoint at", format!("position {}", census.checkpoint)),
             ("  journal", journal),
         ]));

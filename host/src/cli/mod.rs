@@ -3,6 +3,7 @@
 
 mod apps;
 mod artifact;
+mod audit;
 mod bench;
 mod build;
 mod client;
@@ -19,9 +20,11 @@ mod new;
 mod output;
 mod sample;
 mod serve;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod token;
 mod typed;
 mod watch;
 mod wit;
@@ -32,6 +35,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::logging;
 use client::ClientError;
 use output::Output;
 
@@ -40,7 +44,7 @@ use output::Output;
 #[command(name = "keystead", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 failed, 2 usage. KEYSTEAD_LOG sets what goes to stderr: \
-                        error, warn, info, debug or trace."
+                        error, warn, info, debug or trace; KEYSTEAD_LOG_FORMAT how it looks: text or json."
 )]
 pub struct Cli {
     /// Print JSON for programs instead of tables for people
@@ -49,8 +53,24 @@ pub struct Cli {
     /// How much to say on stderr
     #[arg(long, env = "KEYSTEAD_LOG", global = true, hide = true)]
     log: Option<LevelFilter>,
+    /// How it looks on stderr
+    #[arg(
+        long,
+        env = "KEYSTEAD_LOG_FORMAT",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     verb: Verb,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +92,11 @@ enum Verb {
     #[command(subcommand)]
     Timer(timer::Verb),
     Apps(apps::Args),
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Audit(audit::Args),
     Logs(logs::Args),
     Client(typed::Args),
     Wit(wit::Args),
@@ -103,6 +128,15 @@ impl Cli {
             Verb::Serve(_) | Verb::Dev(_) => LevelFilter::INFO,
             _ => LevelFilter::WARN,
         })
+    }
+
+    /// How lines on stderr look.
+    #[must_use]
+    pub fn log_format(&self) -> logging::Format {
+        match self.log_format {
+            LogFormat::Text => logging::Format::Text,
+            LogFormat::Json => logging::Format::Json,
+        }
     }
 
     /// Runs the verb, says what went wrong, and gives the exit code.
@@ -139,6 +173,9 @@ impl Verb {
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
             Self::Timer(verb) => block_on(timer::run(&verb, out)),
+            Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
+            Self::Token(verb) => block_on(token::run(&verb, out)),
+            Self::Audit(args) => block_on(audit::run(&args, out)),
             Self::Apps(args) => block_on(apps::run(&args, out)),
             Self::Client(args) => block_on(typed::run(&args, out)),
             Self::Logs(args) => block_on(logs::run(&args, out)),

@@ -8,7 +8,8 @@ use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::Output;
-use crate::server::{Server, ServerConfig};
+use crate::otlp;
+use crate::server::{Rules, Server, ServerConfig};
 
 /// Run a host
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,36 @@ pub(super) struct HostArgs {
     /// Pause everything before anything starts; `keystead entity resume --all` ends it
     #[arg(long)]
     paused: bool,
+    /// Where traces go: a collector of OpenTelemetry that takes OTLP over HTTP, like http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp: Option<String>,
+    /// The share of traces to record, 0 to 1, of requests whose caller has not decided
+    #[arg(long, value_name = "SHARE", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0)]
+    otlp_ratio: f64,
+    /// Headers for the collector, like name=value,name=value; a secret
+    #[arg(
+        long,
+        value_name = "HEADERS",
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        hide = true,
+        hide_env_values = true
+    )]
+    otlp_headers: Option<String>,
+    /// What the host is called in traces
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OTEL_SERVICE_NAME",
+        default_value = "keystead",
+        hide = true
+    )]
+    otlp_service: String,
+    /// Ask for a token on every request, also while there is none
+    #[arg(long)]
+    require_tokens: bool,
+    /// Ask nobody for a token on ingress, wherever it listens: for what stands behind a gateway of yours
+    #[arg(long, conflicts_with = "require_tokens")]
+    open_ingress: bool,
 }
 
 /// The signals that end a host.
@@ -61,11 +92,22 @@ impl HostArgs {
             workers: self.workers,
             paused: self.paused,
             compiler: Some(compiler),
+            otlp: self.otlp()?,
+            rules: Rules { require_tokens: self.require_tokens, open_ingress: self.open_ingress },
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.
         out.line(&ready_line(server.ingress_addr, server.admin_addr))?;
         Ok(server)
+    }
+}
+
+impl HostArgs {
+    fn otlp(&self) -> anyhow::Result<Option<otlp::Config>> {
+        let Some(url) = &self.otlp else { return Ok(None) };
+        let (headers, service) = (self.otlp_headers.as_deref(), &self.otlp_service);
+        let config = otlp::Config::new(url, self.otlp_ratio, headers, service);
+        Ok(Some(config.map_err(|error| super::Usage(error.to_string()))?))
     }
 }
 

@@ -30,10 +30,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::problem::Problem;
 use super::{Reply, headers};
 use crate::limits;
+use crate::metrics;
 
 /// The bounds of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
+    /// What the listener is called in metrics.
+    pub name: &'static str,
     /// Open connections.
     pub connections_max: usize,
     /// Bytes of a request's head.
@@ -52,6 +55,7 @@ pub struct Bounds {
 impl Bounds {
     /// The bounds of the ingress listener.
     pub const INGRESS: Self = Self {
+        name: "ingress",
         connections_max: limits::CONNECTIONS_MAX,
         head_bytes_max: limits::HEAD_BYTES_MAX,
         headers_max: limits::HEADERS_MAX,
@@ -61,7 +65,7 @@ impl Bounds {
     };
     /// The bounds of the admin listener.
     pub const ADMIN: Self =
-        Self { connections_max: limits::ADMIN_CONNECTIONS_MAX, ..Self::INGRESS };
+        Self { name: "admin", connections_max: limits::ADMIN_CONNECTIONS_MAX, ..Self::INGRESS };
 }
 
 /// Tells listeners and long waits that the host shuts down. Dropping the sender tells it too.
@@ -104,11 +108,15 @@ where
                 Connection { bounds, closing: closing.clone(), activity: Arc::default() };
             let http = Arc::clone(&http);
             let handle = handle.clone();
+            let counted = metrics::Connection::opened(bounds.name);
             connections.spawn(async move {
                 connection.run(&http, stream, handle).await;
-                drop(slot);
+                drop((slot, counted));
             });
-        } else if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {
+            continue;
+        }
+        metrics::connection_refused(bounds.name);
+        if let Ok(slot) = Arc::clone(&refused).try_acquire_owned() {
             connections.spawn(async move {
                 // A client that does not take its refusal in time does without.
                 let _ = timeout(limits::REFUSAL_TIME_MAX, refuse(stream)).await;

@@ -4,6 +4,9 @@
 //! in time.
 
 pub mod body;
+pub mod credential;
+#[cfg(test)]
+mod fuzz;
 pub mod guard;
 pub mod headers;
 pub mod listener;
@@ -14,6 +17,8 @@ pub mod time;
 
 #[cfg(test)]
 mod listener_tests;
+
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
@@ -29,6 +34,18 @@ pub use problem::{Problem, Source};
 
 /// What every route answers with.
 pub type Reply = Response<Full<Bytes>>;
+
+/// Runs a handler for somebody at the admin listener, with the checks and the answers of ingress. A trait, so that
+/// admin need not know ingress.
+pub trait Tries: Send + Sync {
+    /// Answers as ingress would; `rest` is `{app}/{type}/{key}/{handler}` of the path.
+    fn attempt<'a>(
+        &'a self,
+        parts: &'a Parts,
+        body: &'a mut Incoming,
+        rest: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+}
 
 /// The content type of JSON.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -65,6 +82,12 @@ pub async fn refused(
     let asked_first = parts.headers.contains_key(EXPECT);
     if !asked_first && problem.status() != StatusCode::REQUEST_TIMEOUT {
         let time_max = limits::DISCARD_TIME_MAX;
+        // Who may not come in does not get to send much either.
+        let stranger = matches!(problem.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let discard_bytes_max = match stranger {
+            true => limits::STRANGER_DISCARD_BYTES_MAX.min(discard_bytes_max),
+            false => discard_bytes_max,
+        };
         body::discard(body, body::Bounds { bytes_max: discard_bytes_max, time_max }).await;
     }
     problem.into_reply()

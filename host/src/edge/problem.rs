@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -16,6 +16,7 @@ use super::headers::KEYSTEAD_ID;
 use crate::ids::{BadId, MessageId};
 use crate::limits;
 use crate::partition::request::{DeadLetterInfo, Refusal};
+use crate::registry::OverQuota;
 
 /// Who says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,6 +43,7 @@ struct Fields {
     retryable: bool,
     retry_after_s: Option<u64>,
     allow: Option<Cow<'static, str>>,
+    challenge: Option<&'static str>,
     id: Option<MessageId>,
     details: Option<Value>,
     dead_letter: Option<DeadLetterInfo>,
@@ -82,6 +84,7 @@ impl Problem {
             retryable: false,
             retry_after_s: None,
             allow: None,
+            challenge: None,
             id: None,
             details: None,
             dead_letter: None,
@@ -137,6 +140,13 @@ impl Problem {
         self
     }
 
+    /// Says how to authenticate.
+    #[must_use]
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
     /// Names the message.
     #[must_use]
     pub fn id(mut self, id: MessageId) -> Self {
@@ -168,6 +178,15 @@ impl Problem {
     #[must_use]
     pub fn code(&self) -> &str {
         &self.0.code
+    }
+
+    /// Its code when the host itself says no: one of a closed set, which a handler's are not.
+    #[must_use]
+    pub fn own_code(&self) -> Option<&'static str> {
+        match self.0.code {
+            Cow::Borrowed(code) if self.0.source != Source::Handler => Some(code),
+            _ => None,
+        }
     }
 
     /// Its sentence for people.
@@ -206,6 +225,7 @@ impl Problem {
         };
         text(RETRY_AFTER, fields.retry_after_s.map(|seconds| seconds.to_string()));
         text(ALLOW, fields.allow.as_deref().map(str::to_owned));
+        text(WWW_AUTHENTICATE, fields.challenge.map(str::to_owned));
         text(KEYSTEAD_ID, document.id);
         reply
     }
@@ -240,6 +260,14 @@ impl From<Refusal> for Problem {
             Refusal::TimedOut(_) => problem.retryable(),
             Refusal::IdempotencyMismatch | Refusal::Removed => problem,
         }
+    }
+}
+
+impl From<OverQuota> for Problem {
+    fn from(over: OverQuota) -> Self {
+        let seconds = over.retry_after.as_secs() + u64::from(over.retry_after.subsec_nanos() > 0);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "over_quota", over.to_string())
+            .retry_after_s(seconds.max(1))
     }
 }
 

@@ -35,6 +35,13 @@ impl<'a> Params<'a> {
         Ok(Self(params))
     }
 
+    /// The names in a query, as far as they can be read.
+    #[must_use]
+    pub fn names(query: Option<&str>) -> Vec<String> {
+        let params = Params::new(query).map(|params| params.0).unwrap_or_default();
+        params.into_iter().map(|param| param.name.into_owned()).collect()
+    }
+
     /// Takes the parameter `name` as a form writes it, where `+` is a space.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use super::{
 use crate::clock::Clock;
 use crate::ids::{EntityRef, MessageId, VersionId};
 use crate::limits;
+use crate::metrics;
 
 /// The wasmtime engine with its settings, linker, deadline ticker and cache. Cheap to clone.
 #[derive(Clone)]
@@ -72,7 +73,9 @@ impl Engine {
         inspect::inspect(component)?;
         let version = VersionId::of(component);
         let _one_at_a_time = self.0.preparing.lock().unwrap_or_else(PoisonError::into_inner);
-        let compiled = match self.0.cache.load(&self.0.wasmtime, version) {
+        let cached = self.0.cache.load(&self.0.wasmtime, version);
+        metrics::compiled_code_asked(cached.is_some());
+        let compiled = match cached {
             Some(compiled) => compiled,
             None => self.compile(component, version)?,
         };
@@ -94,13 +97,14 @@ impl Engine {
     }
 
     fn compile(&self, component: &[u8], version: VersionId) -> Result<Component, PrepareError> {
-        let space = self.0.space;
+        let (space, began) = (self.0.space, self.0.clock.monotonic());
         let code = match &self.0.config.compiler {
             Some(program) => {
                 compile::compile_by(program, component, space, limits::COMPILE_WAIT_MAX)?
             }
             None => compile::compile_here(component, space)?,
         };
+        metrics::compiled(self.0.clock.monotonic().saturating_sub(began));
         self.0.cache.store(&self.0.wasmtime, version, &code).map_err(|error| {
             let text = error.root_cause().to_string();
             // What the pool has no room for is refused when it loads. There is no type for it.

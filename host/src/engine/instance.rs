@@ -118,7 +118,7 @@ impl Instance {
             }
             Err(panic) => {
                 let what = panic_text(panic.as_ref());
-                tracing::error!(entity = %io.entity(), what, "a host call panicked");
+                tracing::error!(what, "a host call panicked");
                 Trap::Other(format!("the host panicked: {what}"))
             }
         };

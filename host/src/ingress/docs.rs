@@ -10,6 +10,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::Ingress;
+use crate::access::Caller;
 use crate::edge::{self, Problem, Reply, path};
 
 impl Ingress {
@@ -21,15 +22,22 @@ impl Ingress {
             "/" => Ok(page(HTML, self.index())),
             "/page.css" => Ok(page("text/css; charset=utf-8", CSS)),
             "/page.js" => Ok(page("text/javascript; charset=utf-8", JS)),
+            // Where tokens are asked for, the page does not tell who has none which apps there are: it is the
+            // same for every name, and asks its reader for a token.
+            _ if self.door.asks() => Ok(page(HTML, PAGE)),
             app => {
                 let app = path::segment("app", app.trim_start_matches('/'))?;
-                self.app(&app)?;
+                self.app(&app, &Caller::Anyone)?;
                 Ok(page(HTML, PAGE))
             }
         }
     }
 
     fn index(&self) -> String {
+        if self.door.asks() {
+            let list = "<p>This host asks for tokens. Open <code>/docs/APP</code>.</p>";
+            return INDEX.replace("{apps}", list);
+        }
         // Names are letters, digits, '_' and '-': they need no escaping.
         let item = |name: &str| format!("<li><a href=\"{name}\">{name}</a></li>");
         let apps: String = self.registry.apps().iter().map(|app| item(&app.name)).collect();

@@ -22,13 +22,14 @@ pub(super) async fn read(
     parts: &Parts,
     incoming: &mut Incoming,
     handler: &Handler,
+    bytes_max: usize,
 ) -> Result<Input, Problem> {
     // Nothing sent is no argument, whatever type a client gives to nothing.
     let content_type = match &handler.input {
         Body::Json(_) if incoming.is_end_stream() => None,
         input => content_type(&parts.headers, input)?,
     };
-    let bytes = body::read(incoming, body::Bounds::MESSAGE).await?;
+    let bytes = body::read(incoming, body::Bounds { bytes_max, ..body::Bounds::MESSAGE }).await?;
     checked(bytes, content_type, handler)
 }
 

@@ -8,6 +8,7 @@ use http::request::Parts;
 use serde_json::json;
 
 use super::{Ingress, answer};
+use crate::access::Caller;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, path, time};
 use crate::ids::MessageId;
@@ -16,9 +17,15 @@ use crate::partition::request::{Cancelled, MessageStatus};
 
 impl Ingress {
     /// `GET /v1/messages/{id}?wait=30s`.
-    pub(super) async fn message(&self, parts: &Parts, id: &str) -> Result<Reply, Problem> {
+    pub(super) async fn message(
+        &self,
+        parts: &Parts,
+        id: &str,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
         let wait = wait(parts.uri.query())?;
+        self.seen(id, caller).await?;
         let mut closing = self.closing.clone();
         let status = tokio::select! {
             biased;
@@ -32,10 +39,28 @@ impl Ingress {
     }
 
     /// `DELETE /v1/messages/{id}`.
-    pub(super) async fn cancel(&self, parts: &Parts, id: &str) -> Result<Reply, Problem> {
+    pub(super) async fn cancel(
+        &self,
+        parts: &Parts,
+        id: &str,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
         Params::new(parts.uri.query())?.finish("cancelling takes none")?;
+        self.seen(id, caller).await?;
         cancelled_reply(id, self.router.cancel(id).await?.into_inner())
+    }
+
+    /// Lets through who may see the message. One that has ended is nobody's any more but whose who knows its id: that
+    /// was told to its sender alone, and half of it is chance.
+    async fn seen(&self, id: MessageId, caller: &Caller) -> Result<(), Problem> {
+        if caller.sees_all() {
+            return Ok(());
+        }
+        match self.router.message_app(id).await?.into_inner() {
+            Some(app) if !caller.sees(&app) => Err(unknown(id)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The door for users: `call`, `send`, `read`, `messages`, `callbacks` and `openapi` over HTTP. Finds the route, checks
-//! everything that can be checked without the entity, asks the router, and says the outcome in
+//! The door for users: `call`, `send`, `read`, `messages`, `callbacks` and `openapi` over HTTP. Finds the route, asks
+//! the door, checks everything that can be checked without the entity, asks the router, and says the outcome in
 //! HTTP's words. Keeps nothing. Invariant: what the router gets names a handler that exists, of the
 //! right kind, with an input that fits.
 
@@ -9,9 +9,14 @@ mod arguments;
 mod callbacks;
 mod docs;
 mod due;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod messages;
 mod openapi;
+pub mod routes;
+mod seen;
+mod trial;
 
 use std::sync::Arc;
 
@@ -20,16 +25,22 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 
+use crate::access::{Caller, Door, Scope};
 use crate::clock::Clock;
+use crate::edge::credential::{self, Credential};
 use crate::edge::headers::{self, IDEMPOTENCY_REPLAYED};
 use crate::edge::listener::Closing;
 use crate::edge::query::Params;
-use crate::edge::{self, JSON, Problem, Reply, guard};
+use crate::edge::{self, JSON, Problem, Reply, guard, path};
+use crate::ids::EntityRef;
 use crate::limits;
+use crate::metrics::{self, AppMetrics};
 use crate::partition::request::{Accepted, Invocation, Send};
-use crate::registry::{App, Contract, Handler, HandlerKind, Registry};
+use crate::registry::{App, Contract, Handler, HandlerKind, Registry, Ticket};
 use crate::router::Router;
 use address::Address;
+use routes::{Found, Id};
+use seen::Seen;
 
 /// Serves the ingress listener. Share it in an [`Arc`].
 pub struct Ingress {
@@ -37,99 +48,155 @@ pub struct Ingress {
     registry: Arc<Registry>,
     clock: Arc<dyn Clock>,
     closing: Closing,
+    /// Measures requests that are for no app.
+    nobody: Arc<AppMetrics>,
+    door: Door,
 }
 
 impl Ingress {
-    /// Over this router and registry; long waits end when `closing` begins.
+    /// Over this router and registry; long waits end when `closing` begins, and
+    /// `door` says who may come in.
     #[must_use]
     pub fn new(
         router: Router,
         registry: Arc<Registry>,
         clock: Arc<dyn Clock>,
         closing: Closing,
+        door: Door,
     ) -> Self {
-        Self { router, registry, clock, closing }
+        Self { router, registry, clock, closing, nobody: metrics::app(""), door }
     }
 
     /// Answers one request.
     pub async fn handle(&self, request: Request<Incoming>) -> Reply {
-        let (parts, mut body) = request.into_parts();
-        match self.route(&parts, &mut body).await {
+        let (mut parts, mut body) = request.into_parts();
+        let credential = credential::take(&mut parts.headers);
+        let mut seen = Seen::begin(parts.uri.path(), &*self.clock);
+        let reply = match self.route(&parts, &mut body, &mut seen, &credential).await {
             Ok(reply) => reply,
             Err(problem) => {
+                problem.own_code().into_iter().for_each(metrics::request_refused);
                 edge::refused(&parts, &mut body, problem, limits::DISCARD_BYTES_MAX).await
             }
-        }
+        };
+        seen.end(&parts.method, reply.status(), &*self.clock, &self.nobody);
+        reply
     }
 
-    async fn route(&self, parts: &Parts, body: &mut Incoming) -> Result<Reply, Problem> {
+    async fn route(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        seen: &mut Seen,
+        credential: &Credential,
+    ) -> Result<Reply, Problem> {
         guard::same_origin(parts)?;
-        let path = parts.uri.path();
-        if let Some(rest) = path.strip_prefix("/docs")
-            && (rest.is_empty() || rest.starts_with('/'))
-        {
-            return match parts.method {
-                Method::GET => self.docs(rest),
-                _ => Err(Problem::method_not_allowed("GET")),
-            };
+        let found = routes::find(&parts.method, parts.uri.path())?;
+        let caller = self.admit(&found, credential)?;
+        let rest = found.rest;
+        let reply = match found.route.id {
+            Id::Call => self.call(parts, body, rest, seen, &caller).await,
+            Id::Send => self.send(parts, body, rest, seen, &caller).await,
+            Id::Read => self.read(parts, body, rest, seen, &caller).await,
+            Id::Message => self.message(parts, rest, &caller).await,
+            Id::Cancel => self.cancel(parts, rest, &caller).await,
+            Id::Callback => self.callback(parts, body, rest).await,
+            Id::OpenApi => self.openapi(parts, rest, &caller),
+            Id::Docs => self.docs(rest),
+        }?;
+        if parts.method == Method::GET {
+            // It may have waited. Of a change the answer is told: it has happened.
+            self.door.still(&caller)?;
         }
-        let route = path.strip_prefix("/v1/").and_then(|route| route.split_once('/'));
-        match (route, &parts.method) {
-            (Some(("call", rest)), &Method::POST) => self.call(parts, body, rest).await,
-            (Some(("send", rest)), &Method::POST) => self.send(parts, body, rest).await,
-            (Some(("read", rest)), &(Method::GET | Method::POST)) => {
-                self.read(parts, body, rest).await
-            }
-            (Some(("messages", id)), &Method::GET) => self.message(parts, id).await,
-            (Some(("messages", id)), &Method::DELETE) => self.cancel(parts, id).await,
-            (Some(("openapi", app)), &Method::GET) => self.openapi(parts, app),
-            (Some(("openapi", _)), _) => Err(Problem::method_not_allowed("GET")),
-            (Some(("callbacks", rest)), &Method::POST) => self.callback(parts, body, rest).await,
-            (Some(("call" | "send" | "callbacks", _)), _) => {
-                Err(Problem::method_not_allowed("POST"))
-            }
-            (Some(("read", _)), _) => Err(Problem::method_not_allowed("GET, POST")),
-            (Some(("messages", _)), _) => Err(Problem::method_not_allowed("GET, DELETE")),
-            _ => Err(Problem::not_found("unknown_route", format!("{path} is no route; {ROUTES}"))),
-        }
+        Ok(reply)
     }
 
-    async fn call(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    fn admit(&self, found: &Found<'_>, credential: &Credential) -> Result<Caller, Problem> {
+        if found.route.roles.is_empty() || !self.door.asks() {
+            return Ok(Caller::Anyone);
+        }
+        let app = found.app().map(|app| path::segment("app", app)).transpose();
+        // Who is not let in does not hear what is wrong with the path.
+        let scope = app.as_ref().map_or(Scope::Shown, |app| match app {
+            Some(app) => Scope::App(app),
+            None => Scope::Shown,
+        });
+        let caller = self.door.admit(credential.as_ref(), found.route.roles, scope)?;
+        app?;
+        Ok(caller)
+    }
+
+    async fn call(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("call", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
-        let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
     }
 
-    async fn send(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    async fn send(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("send", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
-        let input = input::read(parts, body, handler).await?;
-        let invocation = invocation(parts, address, input)?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
     }
 
-    async fn read(&self, parts: &Parts, body: &mut Incoming, rest: &str) -> Result<Reply, Problem> {
+    async fn read(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        rest: &str,
+        seen: &mut Seen,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let address = Address::decode("read", rest)?;
-        let app = self.app(address.entity.app())?;
+        let app = self.app(address.entity.app(), caller)?;
+        seen.app(&app);
+        let _ticket = self.ticket(&app, &address.entity)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
-        let input = query_input(parts, body, handler).await?;
+        let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
+        let invocation = seen.asks(invocation, &*self.clock);
         let answer = self.router.read(invocation).await?.into_inner();
         Ok(answer::read_reply(answer, &handler.output, &parts.headers))
     }
 
-    fn app(&self, name: &str) -> Result<Arc<App>, Problem> {
+    /// Holds a request against its app's quotas, before anything of it is read.
+    fn ticket(&self, app: &App, entity: &EntityRef) -> Result<Ticket, Problem> {
+        Ok(app.quota.admit(&app.config.quotas, entity, self.clock.monotonic())?)
+    }
+
+    fn app(&self, name: &str, caller: &Caller) -> Result<Arc<App>, Problem> {
         self.registry.app(name).ok_or_else(|| {
-            let names: Vec<_> = self.registry.apps().iter().map(|app| app.name.clone()).collect();
+            let apps = self.registry.apps();
+            let names = apps.iter().map(|app| app.name.clone());
+            let names: Vec<_> = names.filter(|name| caller.sees(name)).collect();
             let known = address::listed(names.iter().map(String::as_str));
             Problem::not_found(
                 "unknown_app",
@@ -157,18 +224,15 @@ pub fn decode(
     invocation(parts, address, input)
 }
 
-const ROUTES: &str = "POST /v1/call/{app}/{type}/{key}/{handler}, POST /v1/send/…, GET /v1/read/…, \
-                      GET /v1/messages/{id}, POST /v1/callbacks/{token}/resolve or …/reject and \
-                      GET /v1/openapi/{app} are (a '/' within a key is written %2F)";
-
 async fn query_input(
     parts: &Parts,
     body: &mut Incoming,
     handler: &Handler,
+    bytes_max: usize,
 ) -> Result<input::Input, Problem> {
     if parts.method == Method::POST {
         Params::new(parts.uri.query())?.finish("a read by POST takes its arguments in the body")?;
-        return input::read(parts, body, handler).await;
+        return input::read(parts, body, handler, bytes_max).await;
     }
     if !hyper::body::Body::is_end_stream(body) {
         let detail =

@@ -50,6 +50,19 @@ impl LocalJournal {
     pub fn open(folder: &Path, chance: [u8; 32]) -> Result<Self, JournalError> {
         Self::over(Machine, folder, chance)
     }
+
+    /// Makes the journal of a folder whose state file holds everything through `through`: one segment without a
+    /// record, which says where the next goes. For a folder that has none.
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`], also when there is one.
+    pub fn found(folder: &Path, chance: [u8; 32], through: Position) -> Result<(), JournalError> {
+        let mut journal = Self::open(folder, chance)?;
+        if !journal.segments.is_empty() {
+            return Err(StorageError::new("journal", "there is one already").into());
+        }
+        journal.rotate(through.next(), 0).map_err(|error| storage(folder, &error))
+    }
 }
 
 impl<D: Disk> LocalJournal<D> {
@@ -494,6 +507,21 @@ mod tests {
         }
         let error = contents(folder.path(), marks[29]).expect_err("gone");
         assert!(error.to_string().contains("files are missing"), "{error}");
+    }
+
+    /// Found by fuzzing: it looked torn, though a file that was there since says that it was whole.
+    #[test]
+    fn a_damaged_last_record_of_a_sealed_file_is_not_a_torn_one() {
+        let folder = tempfile::tempdir().expect("folder");
+        let mut journal = open(folder.path());
+        fill(&mut journal, 3, 400_000, u64::MAX);
+        drop(journal);
+        let names = files(folder.path());
+        assert_eq!(names.len(), 2);
+        flip(&names[0], BLOCK + segment::room(400_000) + 9);
+        fs::remove_file(&names[1]).expect("gone");
+        let error = contents(folder.path(), Mark::default()).expect_err("damaged");
+        assert!(error.to_string().contains("position 2 is damaged"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! a batch means. Invariant: what survives is a prefix of what was appended, checked by a chained hash.
 
 mod disk;
+#[cfg(test)]
+mod fuzz;
 mod local;
 mod memory;
 mod receipt;

@@ -208,7 +208,7 @@ impl<F: DiskFile> Segment<F> {
         Ok(payload)
     }
 
-    /// True when there is a record at or after `offset` whose position is beyond `position`.
+    /// True when there is a record or a seal at or after `offset` whose position is beyond `position`.
     pub(super) fn holds_beyond(&self, offset: u64, position: Position) -> io::Result<bool> {
         let mut piece = vec![0; PIECE];
         let mut at = offset;
@@ -216,7 +216,10 @@ impl<F: DiskFile> Segment<F> {
             let length = PIECE.min((self.size - at) as usize);
             self.file.read_at(&mut piece[..length], at)?;
             for block in piece[..length].chunks(BLOCK as usize) {
-                let head = block.get(..RECORD_HEAD_BYTES).and_then(|head| self.read_head(head));
+                let head = block.get(..RECORD_HEAD_BYTES);
+                let head = head.and_then(|head| {
+                    self.read_head(head).or_else(|| self.read_any(head, SEAL_MAGIC))
+                });
                 if head.is_some_and(|head| head.position > position) {
                     return Ok(true);
                 }

@@ -2,6 +2,7 @@
 //! them is kept. Idempotency keys are looked up here: the first answer again, or attach to what is in flight.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -47,7 +48,7 @@ impl Core {
         }
         let seq = self.ledger.next_seq();
         let call = Some(Box::new(Caller { reply: Some(reply), idempotency }));
-        self.enter(Entry { seq, message, attempts: 0, call });
+        self.enter(Entry { seq, message, attempts: 0, began: Duration::ZERO, call });
     }
 
     /// Queues a command durably.

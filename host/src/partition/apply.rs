@@ -18,20 +18,36 @@ pub(crate) fn apply_delta(
         view.write(position, writes);
     }
     for op in ops {
-        if let Op::Rewrite { entity, version, rows, removed } = op {
-            view.rewrite(position, entity, (*version, *removed), rows);
-        }
-        ledger.apply(position, op, &mut view.table);
+        apply_op(position, op, view, ledger);
     }
     view.table.through = position;
 }
 
-/// Applies what the journal holds beyond the state file.
-pub(crate) fn replay(position: Position, batch: Batch, view: &mut View, ledger: &mut Ledger) {
+/// Applies what the journal holds beyond the state file. Stops at what speaks of a message that is not there.
+pub(crate) fn replay(
+    position: Position,
+    batch: Batch,
+    view: &mut View,
+    ledger: &mut Ledger,
+) -> Result<(), Op> {
     for Delta { writes, ops } in batch {
-        apply_delta(position, writes, &ops, view, ledger);
+        apply_delta(position, writes, &[], view, ledger);
+        for op in ops {
+            if !ledger.applies(&op) {
+                return Err(op);
+            }
+            apply_op(position, &op, view, ledger);
+        }
     }
     view.table.through = position;
     // Everything that is replayed is durable.
     drop(ledger.changed());
+    Ok(())
+}
+
+fn apply_op(position: Position, op: &Op, view: &mut View, ledger: &mut Ledger) {
+    if let Op::Rewrite { entity, version, rows, removed } = op {
+        view.rewrite(position, entity, (*version, *removed), rows);
+    }
+    ledger.apply(position, op, &mut view.table);
 }

@@ -8,8 +8,10 @@ use crossbeam_channel::Receiver;
 
 use super::core::Event;
 use super::view::Memtable;
+use crate::clock::Clock;
 use crate::journal::Mark;
 use crate::limits;
+use crate::metrics;
 use crate::record::outcome::{Outcome, Remembered};
 use crate::record::{self, keys, scope};
 use crate::state::{Snapshot, StateFile, Table, Writer};
@@ -26,11 +28,17 @@ pub(crate) struct Checkpoint {
 pub(crate) fn run_checkpoints(
     file: &StateFile,
     checkpoints: &Receiver<Checkpoint>,
+    clock: &dyn Clock,
     tell: &dyn Fn(Event),
 ) {
     for checkpoint in checkpoints {
+        let began = clock.monotonic();
         let written = write(file, &checkpoint);
         drop(checkpoint);
+        if written.is_ok() {
+            let took = clock.monotonic().saturating_sub(began);
+            metrics::checkpoint_written(took, clock.now_ms());
+        }
         tell(Event::Checkpointed(written));
     }
 }

@@ -9,9 +9,11 @@ use tokio::sync::oneshot;
 
 use super::core::Event;
 use super::request::{Answered, Refusal};
+use crate::clock::Clock;
 use crate::ids::Position;
 use crate::journal::{Journal, Parked, Receipt};
 use crate::limits;
+use crate::metrics;
 use crate::record::delta::{Delta, Encoded, Forming};
 
 /// The batch that forms, the one in flight, and who waits for them.
@@ -194,11 +196,17 @@ pub(crate) struct Append {
 pub(crate) fn run_journal(
     mut journal: Box<dyn Journal>,
     appends: &Receiver<Append>,
+    clock: &dyn Clock,
     tell: &dyn Fn(Event),
 ) {
     for Append { position, batch, trim } in appends {
+        let began = clock.monotonic();
         let appended = journal.append(position, batch.as_ref(), trim);
+        let took = clock.monotonic().saturating_sub(began);
         let failed = appended.is_err();
+        if !failed {
+            metrics::journal_appended(batch.deltas(), batch.as_ref().len(), took);
+        }
         tell(Event::Appended(appended));
         if failed {
             return;

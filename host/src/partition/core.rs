@@ -2,28 +2,31 @@
 //! that a simulator can drive it. One thread at a time drives it. Invariants: commands of one entity are serial; a Delta is
 //! applied to the view in the order of its position; nothing is answered but through [`Commit`].
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::apply::apply_delta;
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
+use super::cut::Cuts;
 use super::executor::{Direct, Executed, Job};
+use super::history::History;
 use super::ledger::{Ledger, Pending};
-use super::mailbox::{Mailboxes, Waiting};
+use super::mailbox::Mailboxes;
 use super::operate::Operation;
 use super::recent::Recent;
-use super::request::{Answer, Answered, MessageStatus, PartitionStatus, Refusal};
+use super::request::{PartitionStatus, Refusal};
+use super::turns::Turns;
 use super::view::{ReadError, View};
+pub(crate) use super::work::{Caller, Entry, Idempotency, InFlight, Query, Waiter, Work};
 use crate::clock::Clock;
 use crate::config::RetryPolicy;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::{JournalError, Mark, Receipt};
 use crate::limits;
+use crate::metrics;
 use crate::record::delta::{Delta, Op};
 use crate::record::message::{Message, Origin};
 use crate::state::Snapshot;
@@ -35,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) retention_s: u64,
     pub(crate) mailbox_max: usize,
+    /// Its share of turns.
+    pub(crate) weight: u32,
 }
 
 impl Default for Settings {
@@ -43,6 +48,7 @@ impl Default for Settings {
             retry: RetryPolicy::default(),
             retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
+            weight: 1,
         }
     }
 }
@@ -67,77 +73,6 @@ pub(crate) enum Output {
     Checkpoint(Checkpoint),
 }
 
-/// A guest call's purpose; it travels with the call.
-pub(crate) enum Work {
-    Query(Query),
-    Command(Entry),
-}
-
-/// A query, and whoever waits for it.
-pub(crate) struct Query {
-    pub(crate) reply: oneshot::Sender<Answered<Answer>>,
-    /// How often it may yet run again because the entity's state is of an older version.
-    pub(crate) retries: u8,
-}
-
-/// A command that waits in a mailbox.
-pub(crate) struct Entry {
-    pub(crate) seq: u64,
-    pub(crate) message: Arc<Message>,
-    /// Failed attempts.
-    pub(crate) attempts: u32,
-    /// Set for a call: whoever waits for it. A message of the mailbox table has none.
-    pub(crate) call: Option<Box<Caller>>,
-}
-
-/// Whoever waits for a call.
-pub(crate) struct Caller {
-    /// None for a migration: queries wait for it in [`Core::migrating`].
-    pub(crate) reply: Option<oneshot::Sender<Answered<Answer>>>,
-    pub(crate) idempotency: Option<Idempotency>,
-}
-
-/// An `Idempotency-Key` as it was used.
-#[derive(Debug, Clone)]
-pub(crate) struct Idempotency {
-    pub(crate) key: String,
-    /// The key in the idempotency table.
-    pub(crate) row: Vec<u8>,
-    pub(crate) fingerprint: [u8; 16],
-    pub(crate) retention_s: u64,
-}
-
-impl Waiting for Entry {
-    fn seq(&self) -> u64 {
-        self.seq
-    }
-
-    fn sender(&self) -> Option<&EntityRef> {
-        self.message.sender()
-    }
-}
-
-/// A keyed call that has not ended.
-pub(crate) struct InFlight {
-    pub(crate) id: MessageId,
-    pub(crate) fingerprint: [u8; 16],
-}
-
-/// Whoever waits for a message to end.
-pub(crate) enum Waiter {
-    Answer(oneshot::Sender<Answered<Answer>>),
-    Status(oneshot::Sender<Answered<MessageStatus>>),
-}
-
-impl Waiter {
-    pub(crate) fn gone(&self) -> bool {
-        match self {
-            Self::Answer(to) => to.is_closed(),
-            Self::Status(to) => to.is_closed(),
-        }
-    }
-}
-
 /// One partition's state machine.
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
@@ -148,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) mailboxes: Mailboxes<Entry>,
     pub(crate) commit: Commit,
     pub(crate) recent: Recent,
+    pub(crate) history: History,
     pub(crate) keyed: HashMap<Vec<u8>, InFlight>,
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
@@ -164,7 +100,7 @@ pub(crate) struct Core {
     /// Queries that will not come back to the machine: as many as there are further references.
     queries: Arc<()>,
     /// Entities whose turn came while the executor or the batch was full.
-    stalled: VecDeque<EntityRef>,
+    stalled: Turns,
     outputs: Vec<Output>,
     /// The chain up to the last durable position.
     mark: Mark,
@@ -175,6 +111,7 @@ pub(crate) struct Core {
     checkpoints: u64,
     /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
     next_checkpoint: Duration,
+    pub(crate) cuts: Cuts,
     closing: bool,
     poisoned: Option<String>,
 }
@@ -190,6 +127,7 @@ impl Core {
         let checkpointed = view.base().mark().position;
         let mut core = Self {
             next_checkpoint: clock.monotonic(),
+            history: History::new(clock.now_ms()),
             clock,
             apps,
             bounds: Bounds::default(),
@@ -206,13 +144,14 @@ impl Core {
             touched: HashMap::new(),
             running: 0,
             queries: Arc::default(),
-            stalled: VecDeque::new(),
+            stalled: Turns::default(),
             outputs: vec![],
             mark,
             frozen: None,
             checkpointing: false,
             checkpointed,
             checkpoints: 0,
+            cuts: Cuts::default(),
             closing: false,
             poisoned: None,
         };
@@ -239,6 +178,7 @@ impl Core {
                 self.checkpointing = false;
                 self.checkpoints += 1;
                 self.view.thaw(base);
+                self.hand_out_cuts();
             }
             Event::Checkpointed(Err(error)) => self.poison(error.to_string()),
         }
@@ -257,7 +197,7 @@ impl Core {
         }
         // A step happens after every call, so it must not look at more of them than it can start.
         while self.can_run()
-            && let Some(entity) = self.stalled.pop_front()
+            && let Some(entity) = self.stalled.pop(|app| self.apps.settings(app).weight)
         {
             self.dispatch(&entity);
         }
@@ -294,6 +234,16 @@ impl Core {
     /// True while it should be given no further requests.
     pub(crate) fn saturated(&self) -> bool {
         self.full()
+    }
+
+    /// What the state file holds.
+    pub(crate) fn checkpointed(&self) -> Position {
+        self.checkpointed
+    }
+
+    /// The next checkpoint begins at this time of the monotonic clock, if not before.
+    pub(crate) fn checkpoint_by(&mut self, at: Duration) {
+        self.next_checkpoint = self.next_checkpoint.min(at);
     }
 
     /// Takes no more work; [`Core::drained`] says when it has ended.
@@ -333,11 +283,17 @@ impl Core {
             return;
         }
         tracing::error!(%why, "partition poisoned");
+        metrics::partition_poisoned();
         let refusal = Refusal::Unavailable(why.clone());
         self.poisoned = Some(why);
         self.commit.refuse(&refusal);
         self.refuse_waiting(&refusal);
-        self.outputs.clear();
+        // IMPORTANT: guest calls that were not handed out will not come back, and are not waited for.
+        for output in self.outputs.drain(..) {
+            if let Output::Run(job) = output {
+                self.running -= usize::from(job.direct.is_none());
+            }
+        }
     }
 
     /// The value, or `None` after poisoning the partition with the error.
@@ -401,7 +357,7 @@ impl Core {
             return;
         }
         if !self.can_run() {
-            self.stalled.push_back(entity.clone());
+            self.stalled.push(entity.clone());
             return;
         }
         if let Some(entry) = self.mailboxes.take(entity) {
@@ -411,10 +367,11 @@ impl Core {
 
     /// Lets an entity go on at the next step.
     pub(crate) fn wake(&mut self, entity: EntityRef) {
-        self.stalled.push_back(entity);
+        self.stalled.push(entity);
     }
 
-    fn begin(&mut self, entry: Entry) {
+    fn begin(&mut self, mut entry: Entry) {
+        entry.began = self.clock.monotonic();
         if entry.call.is_none() {
             self.running_seqs.insert(entry.seq);
         }
@@ -459,7 +416,9 @@ impl Core {
             checkpointed: self.checkpointed.0,
             view_bytes: self.view.bytes(),
             queued: self.ledger.queued.len(),
+            backing_off: self.mailboxes.backing_off(),
             scheduled: self.ledger.scheduled.len(),
+            timers: self.ledger.timers(),
             dead: self.ledger.dead.len(),
             pauses: self.ledger.pauses.len(),
             running: self.running(),
@@ -467,6 +426,7 @@ impl Core {
             appends: self.commit.appends,
             checkpoints: self.checkpoints,
             poisoned: self.poisoned.clone(),
+            ..PartitionStatus::default()
         }
     }
 
@@ -474,7 +434,7 @@ impl Core {
     fn arrived(&self, seq: u64) -> Entry {
         let queued = &self.ledger.queued[&seq];
         let (message, attempts) = (queued.message.clone(), queued.attempts);
-        Entry { seq, message, attempts, call: None }
+        Entry { seq, message, attempts, began: Duration::ZERO, call: None }
     }
 
     /// After recovery: every queued message goes to its mailbox, in arrival order.
@@ -495,7 +455,7 @@ impl Core {
         // In order, so that one disk gives one run.
         let entities: BTreeSet<EntityRef> =
             self.ledger.queued.values().map(|queued| queued.message.target.clone()).collect();
-        self.stalled.extend(entities);
+        entities.into_iter().for_each(|entity| self.stalled.push(entity));
     }
 
     fn make_due(&mut self, now_ms: u64) {
@@ -560,8 +520,6 @@ impl Core {
 fn without_self(all: &Arc<Pending>, message: &Message) -> Arc<Pending> {
     let Origin::Timer(name) = &message.origin else { return all.clone() };
     let mut pending = Pending::clone(all);
-    if pending.timers.get(name).is_some_and(|timer| timer.message.id == message.id) {
-        pending.timers.remove(name);
-    }
+    pending.forget_timer(name, message.id);
     Arc::new(pending)
 }

@@ -18,9 +18,11 @@ use super::commit::Released;
 use super::core::{Apps, Core, Event, Output};
 use super::executor::{Executed, Executor, Job, Told};
 use super::finish::answer_directly;
+use super::request::Threads;
 use super::{PartitionConfig, Request, checkpoint, commit, recover};
 use crate::clock::Clock;
 use crate::limits;
+use crate::metrics;
 
 /// The partition's state machine with all that drives it. Share it in an [`Arc`].
 pub(super) struct Driver {
@@ -115,6 +117,11 @@ impl Driver {
         let ready = self.drive(None, Thread::Caller);
         self.run_here(ready);
         left
+    }
+
+    /// How its executor's threads are doing.
+    pub(super) fn threads(&self) -> Threads {
+        self.executor.threads()
     }
 
     /// Takes no more work; the supervisor ends when everything is written.
@@ -303,12 +310,13 @@ impl Driver {
             }
         };
         let (journal_tell, checkpoint_tell) = (tell(self.me.clone()), tell(self.me.clone()));
+        let (journal_clock, clock) = (config.clock.clone(), config.clock.clone());
         let thread = || std::thread::Builder::new();
         let journal_thread = thread().name("keystead-journal".into()).spawn(move || {
-            commit::run_journal(journal, &to_append, &journal_tell);
+            commit::run_journal(journal, &to_append, &*journal_clock, &journal_tell);
         })?;
         let checkpoint_thread = thread().name("keystead-checkpoint".into()).spawn(move || {
-            checkpoint::run_checkpoints(&file, &to_checkpoint, &checkpoint_tell);
+            checkpoint::run_checkpoints(&file, &to_checkpoint, &*clock, &checkpoint_tell);
         })?;
         let links = Arc::new(Links { appends, checkpoints });
         Ok(Open { core, links, threads: vec![journal_thread, checkpoint_thread] })
@@ -321,6 +329,7 @@ impl Driver {
             match catch_unwind(AssertUnwindSafe(|| self.reopen(config))) {
                 Ok(Ok(open)) => {
                     tracing::info!("partition reopened");
+                    metrics::partition_reopened();
                     *self.lock() = Some(open);
                     return true;
                 }

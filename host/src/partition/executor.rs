@@ -13,7 +13,8 @@ use bytes::Bytes;
 
 use super::core::Work;
 use super::ledger::Pending;
-use super::request::CallFailure;
+use super::request::{CallFailure, Threads};
+use super::spans;
 use super::transaction::{Draft, Start, Transaction};
 use super::view::EntityView;
 use crate::clock::Clock;
@@ -21,8 +22,11 @@ use crate::engine::{self, Call, Engine, Failure, Outcome, Trap};
 use crate::ids::Position;
 use crate::journal::Receipt;
 use crate::limits;
+use crate::logging;
+use crate::metrics::{GuestEnd, GuestKind};
 use crate::record::message::Message;
 use crate::registry::{App, Body, Registry};
+use crate::trace::Context;
 
 /// One guest call to make.
 pub(crate) struct Job {
@@ -73,6 +77,18 @@ pub(crate) enum Verdict {
     Unreadable(String),
 }
 
+impl Verdict {
+    /// The same for those who count.
+    pub(crate) fn end(&self) -> GuestEnd {
+        match self {
+            Self::Done(..) => GuestEnd::Done,
+            Self::Rejected(_) => GuestEnd::Rejected,
+            Self::Failed(CallFailure::Trap(_)) => GuestEnd::Trapped,
+            Self::Failed(_) | Self::Outdated(..) | Self::Unreadable(_) => GuestEnd::Failed,
+        }
+    }
+}
+
 /// The pool of threads; share it in an [`Arc`].
 pub(crate) struct Executor {
     shared: Arc<Shared>,
@@ -108,6 +124,9 @@ struct AppQueue {
     waiting: VecDeque<(Job, Arc<dyn Told>)>,
     running: usize,
     in_turn: bool,
+    /// Its share of turns, and how many it may yet have in this one.
+    weight: u32,
+    left: u32,
 }
 
 impl Executor {
@@ -139,7 +158,8 @@ impl Executor {
         let wake = (jobs.len() - usize::from(here && !jobs.is_empty())).min(queues.idle);
         for job in jobs {
             let app = job.message.target.app().to_owned();
-            queues.push(app, (job, told.clone()));
+            let weight = self.shared.weight(&app);
+            queues.push(app, weight, (job, told.clone()));
         }
         let waits = queues.waiting > queues.idle;
         drop(queues);
@@ -181,6 +201,13 @@ impl Executor {
         Some(limits::EXECUTOR_PATIENCE)
     }
 
+    /// How its threads are doing.
+    pub(crate) fn threads(&self) -> Threads {
+        let queues = self.shared.lock();
+        let busy = queues.threads.saturating_sub(queues.idle);
+        Threads { busy, idle: queues.idle, waiting: queues.waiting }
+    }
+
     /// Ends the threads when they have run what waits.
     pub(crate) fn close(&self) {
         self.shared.lock().closed = true;
@@ -212,9 +239,10 @@ impl Executor {
 }
 
 impl Queues {
-    fn push(&mut self, app: String, job: (Job, Arc<dyn Told>)) {
+    fn push(&mut self, app: String, weight: u32, job: (Job, Arc<dyn Told>)) {
         self.waiting += 1;
         let queue = self.apps.entry(app.clone()).or_default();
+        queue.weight = weight;
         queue.waiting.push_back(job);
         if !queue.in_turn && queue.running < limits::APP_RUNNING_MAX {
             queue.in_turn = true;
@@ -228,9 +256,15 @@ impl Queues {
         let job = queue.waiting.pop_front()?;
         self.waiting -= 1;
         queue.running += 1;
+        if queue.left == 0 {
+            queue.left = queue.weight.max(1);
+        }
+        queue.left -= 1;
         queue.in_turn = !queue.waiting.is_empty() && queue.running < limits::APP_RUNNING_MAX;
-        if queue.in_turn {
-            self.turn.push_back(app);
+        match (queue.in_turn, queue.left) {
+            (true, 0) => self.turn.push_back(app),
+            (true, _) => self.turn.push_front(app),
+            (false, _) => queue.left = 0,
         }
         Some(job)
     }
@@ -301,6 +335,10 @@ impl Shared {
         (guard, timeout.timed_out())
     }
 
+    fn weight(&self, app: &str) -> u32 {
+        self.registry.app(app).map_or(1, |app| app.config.quotas.weight)
+    }
+
     fn is_quick(&self, message: &Message, now: Duration) -> bool {
         let Some(app) = self.registry.app(message.target.app()) else { return true };
         let handler = app.contract.handler(message.target.kind(), &message.handler);
@@ -317,8 +355,10 @@ impl Shared {
         let Job { work, message, attempt, now_ms, view, pending, direct } = job;
         let cause = view.cause;
         let read_only = matches!(work, Work::Query(_));
+        let span = spans::of(&work, &message, attempt);
+        let _lines = logging::turn(message.clone(), attempt);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            let start = StartParts { attempt, now_ms, read_only, view, pending };
+            let start = StartParts { attempt, span, now_ms, read_only, view, pending };
             self.call(worker, &message, start, trial)
         }));
         let (verdict, version) = match called {
@@ -362,11 +402,12 @@ impl Shared {
             memory_bytes_max: app.config.memory_bytes_max,
             isolation: app.config.isolation,
         };
-        let StartParts { attempt, now_ms, read_only, view, pending } = start;
+        let StartParts { attempt, span, now_ms, read_only, view, pending } = start;
         let start = Start {
             app: app.clone(),
             message: message.clone(),
             attempt,
+            span,
             now_ms,
             read_only,
             view,
@@ -376,7 +417,8 @@ impl Shared {
         let began = self.clock.monotonic();
         let (outcome, io) = worker.run(&app.guest, call, Box::new(transaction));
         let now = self.clock.monotonic();
-        handler.pace.took(now.saturating_sub(began));
+        let took = now.saturating_sub(began);
+        handler.pace.took(took);
         let transaction = io.into_any().downcast::<Transaction>();
         let transaction = transaction.unwrap_or_else(|_| unreachable!("it comes back as it went"));
         if trial.is_some() && matches!(outcome, Outcome::Trapped(Trap::Deadline(_))) {
@@ -396,6 +438,9 @@ impl Shared {
                     }
                     verdict => verdict,
                 };
+                let kind = if read_only { GuestKind::Query } else { GuestKind::Command };
+                app.metrics.guest(kind, verdict.end(), took);
+                spans::ended(span, message, attempt, &verdict, (began, now));
                 Called::Ended(verdict, version)
             }
             Err(error) => Called::Ended(Verdict::Unreadable(error.to_string()), 0),
@@ -413,6 +458,7 @@ enum Called {
 
 struct StartParts {
     attempt: u32,
+    span: Option<Context>,
     now_ms: u64,
     read_only: bool,
     view: EntityView,

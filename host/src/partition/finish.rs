@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::admit::answer_of;
 use super::core::{Core, Entry, Waiter, Work};
 use super::executor::{Direct, Executed, Verdict};
+use super::history::Ended;
 use super::ledger::Place;
 use super::reply::End;
 use super::request::{Answer, CallFailure, CallResult, MessageStatus};
@@ -17,6 +18,8 @@ use super::transaction::Draft;
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::Parked;
+use crate::logging;
+use crate::metrics;
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::message::Origin;
 use crate::record::outcome::{Ending, Outcome, Rejection, Remembered};
@@ -120,11 +123,13 @@ impl Core {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
         let end = if draft.replies_bytes { End::Bytes(&body) } else { End::Value(&body) };
-        if effects {
-            self.seal(&entry, draft, version, &mut delta);
-        }
-        delta.ops.extend(self.reply_op(&entry.message, end));
+        let cancelled = match effects {
+            true => self.seal(&entry, draft, version, &mut delta),
+            false => Vec::new(),
+        };
+        delta.ops.extend(self.turn_reply_op(&entry, end));
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
+        self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
         let answer = Answer {
             id: entry.message.id,
@@ -142,19 +147,21 @@ impl Core {
         let told = matches!(entry.message.origin, Origin::Ingress { .. });
         if !told && self.continuation(&entry.message).is_none() {
             let reason = format!("rejected: {}: {}", failure.code, failure.message);
-            return self.park(&entry, reason);
+            return self.park(&entry, reason, version);
         }
         let mut delta = Delta::default();
         if entry.call.is_none() {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
         }
-        delta.ops.extend(self.reply_op(&entry.message, End::Rejected(&failure)));
+        delta.ops.extend(self.turn_reply_op(&entry, End::Rejected(&failure)));
         let why = Rejection {
             code: failure.code.clone(),
             message: failure.message.clone(),
             details: failure.details.clone(),
         };
+        let reason = format!("{}: {}", failure.code, failure.message);
         let outcome = self.remember(&entry, Ending::Rejected(why), version, &mut delta);
+        self.note_turn(&entry, Ended::because(Ended::Rejected, &reason), version, &delta);
         let cause = if delta.is_empty() { cause } else { self.apply(delta) };
         let answer = Answer {
             id: entry.message.id,
@@ -169,36 +176,45 @@ impl Core {
     /// The attempt failed. A call is its caller's to retry; a message is ours.
     fn fail(&mut self, entry: Entry, failure: CallFailure, version: u64, cause: Position) {
         if entry.call.is_some() {
+            let ended = Ended::because(Ended::Failed, &failure.to_string());
+            self.note_turn(&entry, ended, version, &Delta::default());
             let (id, result) = (entry.message.id, CallResult::Failed(failure));
             let answer = Answer { id, result, version, replayed: false, expires_ms: None };
             return self.answer(entry, answer, cause);
         }
         let retry = self.apps.settings(entry.message.target.app()).retry;
         let attempts = entry.attempts + 1;
-        tracing::debug!(
-            message = %entry.message.id, entity = %entry.message.target, attempts, %failure, "attempt failed"
-        );
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::debug!(%failure, "attempt failed");
         if attempts >= retry.attempts_max {
-            return self.park(&Entry { attempts: entry.attempts, ..entry }, failure.to_string());
+            return self.park(&entry, failure.to_string(), version);
         }
+        metrics::app(entry.message.target.app()).retried();
         let not_before_ms = self.clock.now_ms() + retry.pause_ms(attempts, self.clock.chance());
         let seq = entry.seq;
         let ops = vec![Op::BackOff { seq, attempts, not_before_ms }];
+        let ended = Ended::because(Ended::Retried, &failure.to_string());
+        self.note_turn(&entry, ended, version, &Delta::default());
         self.apply(Delta { writes: None, ops });
         let entity = entry.message.target.clone();
         self.mailboxes.hold(&entity, Entry { attempts, ..entry }, not_before_ms);
     }
 
     /// Gives up on a message and keeps it whole.
-    fn park(&mut self, entry: &Entry, reason: String) {
+    fn park(&mut self, entry: &Entry, reason: String, version: u64) {
         let (id, attempts) = (entry.message.id, entry.attempts + 1);
-        tracing::warn!(message = %id, entity = %entry.message.target, attempts, %reason, "parked");
+        let _lines = logging::turn(entry.message.clone(), attempts);
+        tracing::warn!(%reason, "parked");
+        metrics::app(entry.message.target.app()).parked();
         let at_ms = self.clock.now_ms();
         let then = entry.message.ends_when_parked().then_some(End::Failed("parked", &reason));
-        let reply = then.and_then(|end| self.reply_op(&entry.message, end));
+        let reply = then.and_then(|end| self.turn_reply_op(entry, end));
+        let ended = Ended::because(Ended::Parked, &reason);
         let mut ops = vec![Op::Park { seq: entry.seq, attempts, reason, at_ms }];
         ops.extend(reply);
-        let position = self.apply(Delta { writes: None, ops });
+        let delta = Delta { writes: None, ops };
+        self.note_turn(entry, ended, version, &delta);
+        let position = self.apply(delta);
         for waiter in self.waiters.remove(&id).unwrap_or_default() {
             match waiter {
                 Waiter::Status(to) => {
@@ -282,12 +298,20 @@ impl Core {
         draft.cancels.iter().all(waits)
     }
 
-    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was.
-    fn seal(&mut self, entry: &Entry, draft: Draft, version: u64, delta: &mut Delta) {
+    /// Turns a draft into a Delta: cancels first, so that what is set takes the place of what was. Gives the messages
+    /// that are cancelled.
+    fn seal(
+        &mut self,
+        entry: &Entry,
+        draft: Draft,
+        version: u64,
+        delta: &mut Delta,
+    ) -> Vec<MessageId> {
         let entity = &entry.message.target;
         let replaced = self.replaced_timers(entity, draft.timers.keys());
-        for id in draft.cancels.into_iter().chain(replaced) {
-            delta.ops.extend(self.cancel_op(id, Some(entry.seq)));
+        let cancelled: Vec<_> = draft.cancels.into_iter().chain(replaced).collect();
+        for id in &cancelled {
+            delta.ops.extend(self.cancel_op(*id, Some(entry.seq)));
         }
         for (message, due_ms) in draft.timers.into_values().flatten() {
             let seq = self.ledger.next_seq();
@@ -305,15 +329,18 @@ impl Core {
             let rows = draft.writes.into_vec();
             delta.writes = Some(EntityWrites { entity: entity.clone(), version, rows });
         }
+        cancelled
     }
 
+    /// What waits under these names, all of it: an operator may have sent a dead letter again meanwhile.
     fn replaced_timers<'n>(
         &self,
         entity: &EntityRef,
         names: impl Iterator<Item = &'n String>,
     ) -> BTreeSet<MessageId> {
         let Some(pending) = self.ledger.pending(entity) else { return BTreeSet::new() };
-        names.filter_map(|name| pending.timers.get(name)).map(|timer| timer.message.id).collect()
+        let timers = names.filter_map(|name| pending.timers.get(name)).flatten();
+        timers.map(|timer| timer.message.id).collect()
     }
 
     /// The operation that takes a waiting message away, unless it is the one at `except` or is gone.

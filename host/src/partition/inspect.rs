@@ -69,6 +69,18 @@ impl Core {
         }
     }
 
+    /// The app that a message is for which waits or is parked.
+    pub(crate) fn message_app(
+        &mut self,
+        id: MessageId,
+        reply: oneshot::Sender<Answered<Option<String>>>,
+    ) {
+        let waiting = self.ledger.waiting(id).map(|message| message.target.app());
+        let parked = || self.ledger.dead.get(&id).map(|dead| dead.message.target.app());
+        let app = waiting.or_else(parked).map(str::to_owned);
+        self.commit.reply(self.commit.applied(), app, reply);
+    }
+
     /// Cancels a message that has not started.
     pub(crate) fn cancel(&mut self, id: MessageId, reply: oneshot::Sender<Answered<Cancelled>>) {
         self.take_away(id, false, reply);
@@ -259,7 +271,9 @@ impl Portrait {
         }
         let state = rows.iter().map(|(key, value)| StateEntry::of(key, value));
         let pending = self.pending.as_deref().cloned().unwrap_or_default();
-        let timers = pending.timers.iter().map(|(name, timer)| TimerEntry {
+        let timers = pending.timers.iter();
+        let timers = timers.flat_map(|(name, set)| set.iter().map(move |timer| (name, timer)));
+        let timers = timers.map(|(name, timer)| TimerEntry {
             name: name.clone(),
             handler: timer.message.handler.clone(),
             due_ms: timer.due_ms,

@@ -27,7 +27,9 @@ pub(crate) enum Place {
 /// What an entity has pending elsewhere: its named timers, and delayed messages and callbacks it may cancel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pending {
-    pub(crate) timers: BTreeMap<String, PendingTimer>,
+    /// Of a name there is more than one only while a dead letter that was sent again waits beside what was set
+    /// since; in order of their due times and ids, so that it is the same after a restart.
+    pub(crate) timers: BTreeMap<String, Vec<PendingTimer>>,
     pub(crate) delayed: BTreeMap<MessageId, (u64, u64)>,
     /// Callbacks whose token nobody used, with what proves it.
     pub(crate) callbacks: BTreeMap<MessageId, [u8; 32]>,
@@ -38,6 +40,17 @@ pub(crate) struct Pending {
 pub(crate) struct PendingTimer {
     pub(crate) due_ms: u64,
     pub(crate) message: Arc<Message>,
+}
+
+impl Pending {
+    /// Takes one timer away.
+    pub(crate) fn forget_timer(&mut self, name: &str, id: MessageId) {
+        let Some(timers) = self.timers.get_mut(name) else { return };
+        timers.retain(|timer| timer.message.id != id);
+        if timers.is_empty() {
+            self.timers.remove(name);
+        }
+    }
 }
 
 /// All messages of a partition.
@@ -60,6 +73,8 @@ pub(crate) struct Ledger {
     /// The last number given to a message.
     last_seq: u64,
     bytes: usize,
+    /// Named timers in the schedule.
+    timers: usize,
 }
 
 impl Ledger {
@@ -90,7 +105,29 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Applies one operation and notes it in the memtable.
+    /// False for what speaks of a message that is not there.
+    pub(crate) fn applies(&self, op: &Op) -> bool {
+        match op {
+            Op::Dequeue { seq } | Op::BackOff { seq, .. } | Op::Park { seq, .. } => {
+                self.queued.contains_key(seq)
+            }
+            Op::Unschedule { due_ms, seq } | Op::Due { due_ms, seq, .. } => {
+                self.scheduled.contains_key(&(*due_ms, *seq))
+            }
+            Op::Unpark { id, .. } | Op::DropDead { id } | Op::Edit { id, .. } => {
+                self.dead.contains_key(id)
+            }
+            Op::Silence { id } => self.places.contains_key(id),
+            Op::Enqueue { .. }
+            | Op::Schedule { .. }
+            | Op::Outcome { .. }
+            | Op::Remember { .. }
+            | Op::Rewrite { .. }
+            | Op::Pause { .. } => true,
+        }
+    }
+
+    /// Applies one operation, which [`Ledger::applies`], and notes it in the memtable.
     pub(crate) fn apply(&mut self, position: Position, op: &Op, table: &mut Memtable) {
         match op {
             Op::Enqueue { seq, message } => {
@@ -208,6 +245,11 @@ impl Ledger {
         self.queued.len() + self.scheduled.len() + self.dead.len()
     }
 
+    /// Named timers that are not due.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers
+    }
+
     /// Bytes of all messages.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -243,6 +285,7 @@ impl Ledger {
         self.last_seq = self.last_seq.max(seq);
         self.bytes += message.bytes();
         self.put(&message, Place::Scheduled(due_ms, seq));
+        self.timers += usize::from(message.timer().is_some());
         if let Some(name) = message.timer() {
             let timer = PendingTimer { due_ms, message: message.clone() };
             self.set_timer(&message.target, name, timer);
@@ -264,6 +307,7 @@ impl Ledger {
                 pending.delayed.remove(&message.id);
             });
         }
+        self.timers -= usize::from(message.timer().is_some());
         if message.callback().is_some() {
             self.change_pending(&message.target, |pending| {
                 pending.callbacks.remove(&message.id);
@@ -359,18 +403,14 @@ impl Ledger {
         self.bytes -= message.bytes();
         self.take(message);
         if let Some(name) = message.timer() {
-            self.change_pending(&message.target, |pending| {
-                // A timer of the same name that was set since is another one.
-                if pending.timers.get(name).is_some_and(|timer| timer.message.id == message.id) {
-                    pending.timers.remove(name);
-                }
-            });
+            self.change_pending(&message.target, |pending| pending.forget_timer(name, message.id));
         }
     }
 
     fn set_timer(&mut self, entity: &EntityRef, name: &str, timer: PendingTimer) {
-        // A released dead letter does not take the place of a timer that was set since.
-        self.pending_of(entity).timers.entry(name.to_owned()).or_insert(timer);
+        let timers = self.pending_of(entity).timers.entry(name.to_owned()).or_default();
+        timers.push(timer);
+        timers.sort_unstable_by_key(|timer| (timer.due_ms, timer.message.id));
     }
 
     fn pending_of(&mut self, entity: &EntityRef) -> &mut Pending {

@@ -42,7 +42,9 @@ impl DeadFilter {
         let message = &dead.message;
         let is =
             |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+        let apps = self.apps.as_ref();
         is(&self.app, message.target.app())
+            && apps.is_none_or(|apps| apps.iter().any(|app| app == message.target.app()))
             && is(&self.kind, message.target.kind())
             && is(&self.handler, &message.handler)
             && self.reason.as_ref().is_none_or(|part| dead.reason.contains(part))

@@ -38,6 +38,12 @@ struct Held<T> {
     entries: BTreeMap<u64, T>,
 }
 
+impl<T> Slot<T> {
+    fn len(&self) -> usize {
+        self.ready.len() + self.held.iter().map(|held| held.entries.len()).sum::<usize>()
+    }
+}
+
 impl<T> Default for Mailboxes<T> {
     fn default() -> Self {
         Self { slots: HashMap::new(), wakes: BTreeSet::new(), len: 0 }
@@ -163,14 +169,22 @@ impl<T: Waiting> Mailboxes<T> {
 
     /// Entries that wait at an entity.
     pub(crate) fn waiting(&self, entity: &EntityRef) -> usize {
-        self.slots.get(entity).map_or(0, |slot| {
-            slot.ready.len() + slot.held.iter().map(|held| held.entries.len()).sum::<usize>()
-        })
+        self.slots.get(entity).map_or(0, Slot::len)
     }
 
     /// True while a command of the entity runs.
     pub(crate) fn busy(&self, entity: &EntityRef) -> bool {
         self.slots.get(entity).is_some_and(|slot| slot.busy)
+    }
+
+    /// Entries that back off.
+    pub(crate) fn backing_off(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// The most entries that wait at one entity, of `among` entities.
+    pub(crate) fn deepest(&self, among: usize) -> usize {
+        self.slots.values().take(among).map(Slot::len).max().unwrap_or(0)
     }
 
     /// Entries that wait at all entities.
@@ -251,6 +265,9 @@ mod tests {
         }
         let first = boxes.take(&entity("e")).expect("first");
         boxes.hold(&entity("e"), first, 50);
+        boxes.push(&entity("f"), Entry(6, None));
+        assert_eq!((boxes.deepest(9), boxes.backing_off()), (4, 1));
+        boxes.remove(&entity("f"), 6);
         boxes.done(&entity("e"));
         boxes.push(&entity("e"), Entry(5, a.clone()));
         assert_eq!((run(&mut boxes), run(&mut boxes), run(&mut boxes)), (Some(2), Some(4), None));

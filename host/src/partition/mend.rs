@@ -14,7 +14,7 @@ use super::view::View;
 use crate::ids::{EntityRef, Position};
 use crate::journal::{self, Mark, Survey, Trouble};
 use crate::limits;
-use crate::record::delta::{Batch, Delta, Op};
+use crate::record::delta::{Batch, Delta};
 use crate::record::{self, keys};
 use crate::state::{self, Gap, Look, StateFile, Table, Trust};
 use crate::storage::{self, StorageError};
@@ -38,6 +38,10 @@ pub struct Census {
     pub scheduled: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Outcomes of messages that the state file keeps.
+    pub outcomes: u64,
+    /// Idempotency keys that it keeps.
+    pub keys: u64,
 }
 
 /// One thing that is wrong.
@@ -116,6 +120,8 @@ pub fn examine(folder: &Path, named: &str, tick: &dyn Fn(u64)) -> anyhow::Result
             tick(rows);
         }
         found.census.entities += u64::from(table == Table::Rows && is_meta(key));
+        found.census.outcomes += u64::from(table == Table::Outcomes);
+        found.census.keys += u64::from(table == Table::Idempotency);
         Ok(())
     })?;
     if look.trust == Trust::Redb {
@@ -217,44 +223,15 @@ fn read(file: &StateFile, folder: &Path, from: Mark, lost: &Lost) -> anyhow::Res
         for Delta { writes, ops } in batch {
             let writes = writes.filter(|writes| !lost.holds(&writes.entity));
             for op in ops {
-                if applies(&op, &ledger) {
-                    replay(
-                        position,
-                        vec![Delta { writes: None, ops: vec![op] }],
-                        &mut view,
-                        &mut ledger,
-                    );
-                } else {
-                    dropped += 1;
-                }
+                let one = vec![Delta { writes: None, ops: vec![op] }];
+                dropped += u64::from(replay(position, one, &mut view, &mut ledger).is_err());
             }
-            replay(position, vec![Delta { writes, ops: vec![] }], &mut view, &mut ledger);
+            let state = vec![Delta { writes, ops: vec![] }];
+            dropped += u64::from(replay(position, state, &mut view, &mut ledger).is_err());
         }
         Ok(())
     })?;
     Ok(Read { view, ledger, survey, dropped })
-}
-
-/// False for what speaks of a message that is lost.
-fn applies(op: &Op, ledger: &Ledger) -> bool {
-    match op {
-        Op::Dequeue { seq } | Op::BackOff { seq, .. } | Op::Park { seq, .. } => {
-            ledger.queued.contains_key(seq)
-        }
-        Op::Unschedule { due_ms, seq } | Op::Due { due_ms, seq, .. } => {
-            ledger.scheduled.contains_key(&(*due_ms, *seq))
-        }
-        Op::Unpark { id, .. } | Op::DropDead { id } | Op::Edit { id, .. } => {
-            ledger.dead.contains_key(id)
-        }
-        Op::Silence { id } => ledger.place(*id).is_some(),
-        Op::Enqueue { .. }
-        | Op::Schedule { .. }
-        | Op::Outcome { .. }
-        | Op::Remember { .. }
-        | Op::Rewrite { .. }
-        | Op::Pause { .. } => true,
-    }
 }
 
 /// What is wrong with the journal; `file` makes a name one from the data folder.

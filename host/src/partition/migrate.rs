@@ -4,6 +4,7 @@
 
 use std::collections::hash_map;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,6 +41,7 @@ impl Core {
             let query = Query { retries: query.retries - 1, ..query };
             return self.run(Work::Query(query), message, 1);
         }
+        let trace = message.trace.clone();
         migrating.insert(vec![(message, query)]);
         let id = MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
         let message = Message {
@@ -48,13 +50,14 @@ impl Core {
             handler: migrate,
             input: Bytes::from_static(b"{}"),
             content_type: None,
-            trace: None,
+            trace,
             origin: Origin::Ingress { retention_s: 0 },
             then: None,
         };
         let seq = self.ledger.next_seq();
         let call = Some(Box::new(Caller { reply: None, idempotency: None }));
-        self.enter(Entry { seq, message: Arc::new(message), attempts: 0, call });
+        let message = Arc::new(message);
+        self.enter(Entry { seq, message, attempts: 0, began: Duration::ZERO, call });
     }
 
     /// The migration has ended: the queries that wait for it run a last time, or learn why it failed.

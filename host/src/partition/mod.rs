@@ -9,10 +9,13 @@ mod callback;
 mod checkpoint;
 mod commit;
 mod core;
+mod cut;
 mod driver;
 mod executor;
 mod finish;
+pub(crate) mod history;
 mod inspect;
+pub(crate) mod journey;
 mod ledger;
 mod letters;
 mod mailbox;
@@ -26,11 +29,14 @@ mod recover;
 mod reply;
 pub mod request;
 mod rows;
+mod spans;
 #[doc(hidden)]
 pub mod stages;
 mod traffic;
 mod transaction;
+mod turns;
 mod view;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -45,7 +51,9 @@ use tokio::sync::oneshot;
 use self::callback::Use;
 use self::core::{Apps, Core, Settings};
 use self::driver::Driver;
+use self::history::Past;
 use self::inspect::{Listing, Portrait};
+use self::journey::Live;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
@@ -57,6 +65,7 @@ use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
 use crate::record::outcome::fingerprint;
 use crate::registry::Registry;
+use crate::state::Snapshot;
 
 /// What a partition is started with.
 pub struct PartitionConfig {
@@ -81,12 +90,17 @@ enum Request {
     Read(Invocation, oneshot::Sender<Answered<Answer>>),
     Message(MessageId, bool, oneshot::Sender<Answered<MessageStatus>>),
     Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
+    MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     /// What operators ask for, which is rare and of many kinds.
     Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
+    Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
+    Past(oneshot::Sender<Answered<Past>>),
+    Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
+    Deepest(oneshot::Sender<usize>),
 }
 
 /// Asks a partition. Cheap to clone.
@@ -161,6 +175,14 @@ impl Partition {
         self.ask(|to| Request::Message(id, false, to)).await
     }
 
+    /// The app that a message is for which waits or is parked.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
+        self.ask(|to| Request::MessageApp(id, to)).await
+    }
+
     /// Cancels a message that has not started.
     ///
     /// # Errors
@@ -223,6 +245,25 @@ impl Partition {
         self.ask(|to| Request::UseCallback(using, to)).await
     }
 
+    /// A consistent cut: a view of the state file that holds everything that was answered before this was asked.
+    /// It costs one checkpoint; holding it keeps pages of the state file from being used again.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn cut(&self) -> Answered<Arc<Snapshot>> {
+        self.ask(Request::Cut).await
+    }
+
+    /// The turns that it remembers, to be looked through.
+    pub(crate) async fn past(&self) -> Answered<Past> {
+        self.ask(Request::Past).await
+    }
+
+    /// What is known of these messages, as far as they have not ended.
+    pub(crate) async fn live(&self, ids: Vec<MessageId>) -> Answered<Vec<Live>> {
+        self.ask(|to| Request::Live(ids, to)).await
+    }
+
     /// Gauges.
     ///
     /// # Errors
@@ -230,7 +271,18 @@ impl Partition {
     pub async fn status(&self) -> Result<PartitionStatus, Refusal> {
         let (to, status) = oneshot::channel();
         self.push(Request::Status(to))?;
-        status.await.map_err(|_| closed())
+        let status = status.await.map_err(|_| closed())?;
+        Ok(PartitionStatus { threads: self.driver.threads(), ..status })
+    }
+
+    /// The most commands that wait at one entity. Looks at many mailboxes, so it is not for every status.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is closed.
+    pub async fn deepest(&self) -> Result<usize, Refusal> {
+        let (to, deepest) = oneshot::channel();
+        self.push(Request::Deepest(to))?;
+        deepest.await.map_err(|_| closed())
     }
 
     /// Takes no more work; what was accepted is finished or stays queued. Join the thread afterwards.
@@ -277,6 +329,7 @@ impl Apps for Registry {
             retry: app.config.retry,
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
+            weight: app.config.quotas.weight,
         })
     }
 }
@@ -289,11 +342,18 @@ impl Request {
             Self::Read(invocation, to) => core.read(invocation, to),
             Self::Message(id, wait, to) => core.message(id, wait, to),
             Self::Cancel(id, to) => core.cancel(id, to),
+            Self::MessageApp(id, to) => core.message_app(id, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
+            Self::Cut(to) => core.cut(to),
+            Self::Past(to) => core.past(to),
+            Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),
+            Self::Deepest(to) => {
+                let _ = to.send(core.mailboxes.deepest(limits::METRIC_MAILBOXES_MAX));
+            }
         }
     }
 }

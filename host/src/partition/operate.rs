@@ -148,7 +148,7 @@ impl Core {
         let mut delta = Delta::default();
         if let Some(timers) = timers {
             let pending = self.ledger.pending(&entity).cloned().unwrap_or_default();
-            for timer in pending.timers.values() {
+            for timer in pending.timers.values().flatten() {
                 delta.ops.extend(self.cancel_op(timer.message.id, None));
             }
             for timer in timers {

@@ -40,16 +40,14 @@ pub(crate) fn recover(file: StateFile, mut journal: Box<dyn Journal>) -> anyhow:
     let mut ledger = Ledger::load(&base)?;
     let mut view = View::new(base);
     let (receipt, mark) = journal.read(from, &mut |position, payload| {
-        let batch: Batch = record::decode("batch", &payload).map_err(|error| {
-            tracing::error!(%error, position = position.0, "the journal cannot be read");
-            JournalError::Damaged {
-                file: "journal".into(),
-                position: position.0,
-                problem: error.to_string(),
-            }
-        })?;
-        replay(position, batch, &mut view, &mut ledger);
-        Ok(())
+        let damaged = |problem: String| {
+            tracing::error!(problem, position = position.0, "the journal cannot be read");
+            JournalError::Damaged { file: "journal".into(), position: position.0, problem }
+        };
+        let batch: Batch =
+            record::decode("batch", &payload).map_err(|error| damaged(error.to_string()))?;
+        replay(position, batch, &mut view, &mut ledger)
+            .map_err(|op| damaged(format!("it speaks of a message that is not there: {op:?}")))
     })?;
     let replayed = mark.position.0 - from.position.0;
     tracing::info!(checkpoint = from.position.0, replayed, "partition recovered");

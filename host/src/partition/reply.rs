@@ -8,12 +8,14 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::core::Core;
+use super::core::{Core, Entry};
+use super::spans;
 use crate::engine::{Continuation, Failure};
 use crate::ids::MessageId;
 use crate::limits;
 use crate::record::delta::Op;
 use crate::record::message::{Message, Origin};
+use crate::trace::Context;
 
 /// How a message ended, or a callback.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +38,18 @@ impl Core {
         self.ledger.message(message.id)?.then.clone()
     }
 
+    /// The operation that tells a message's sender how it ended in a turn of its own.
+    pub(crate) fn turn_reply_op(&mut self, entry: &Entry, end: End<'_>) -> Option<Op> {
+        let span = spans::attempted(&entry.message, entry.seq, entry.attempts + 1);
+        self.reply_from(&entry.message, end, span)
+    }
+
     /// The operation that tells a message's sender how it ended; none when the sender did not ask.
     pub(crate) fn reply_op(&mut self, message: &Message, end: End<'_>) -> Option<Op> {
+        self.reply_from(message, end, None)
+    }
+
+    fn reply_from(&mut self, message: &Message, end: End<'_>, span: Option<Context>) -> Option<Op> {
         let then = self.continuation(message)?;
         let asker = message.sender()?.clone();
         let reply = Message {
@@ -46,7 +58,7 @@ impl Core {
             handler: then.handler.clone(),
             input: input(&then.context, &of(end)).into(),
             content_type: None,
-            trace: message.trace.clone(),
+            trace: spans::carried(span, message),
             // From the callee, so that it keeps its place among what the callee sends.
             origin: Origin::Entity(message.target.clone()),
             then: None,

@@ -245,6 +245,121 @@ pub struct TimerEntry {
     pub input: serde_json::Value,
 }
 
+/// One attempt at a command, as people see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TurnInfo {
+    /// Its number among its partition's turns since the host started.
+    pub number: u64,
+    /// The message that was handled.
+    pub id: String,
+    /// The entity, `app/type/key`.
+    pub entity: String,
+    /// The handler.
+    pub handler: String,
+    /// Where the message came from.
+    pub cause: CauseInfo,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// `done`, `rejected`, `failed` (a call's, for its caller to make again), `retried` or `parked`.
+    pub outcome: &'static str,
+    /// Why, when it is not done.
+    pub reason: Option<String>,
+    /// The entity's version afterwards.
+    pub version: u64,
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// From its start to its end, in microseconds; waiting is not in it.
+    pub took_us: u64,
+    /// What it sent.
+    pub sent: Vec<SentInfo>,
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, Serialize)]
+pub struct CauseInfo {
+    /// `ingress`, `entity`, `timer` or `callback`.
+    pub kind: &'static str,
+    /// The entity that sent it, or that it is a reply of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entity: Option<String>,
+    /// The timer's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<String>,
+    /// The message that was handled when this one was sent, if that is remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// A message that a turn sent.
+#[derive(Debug, Clone, Serialize)]
+pub struct SentInfo {
+    /// Its id.
+    pub id: String,
+    /// Whom it is for.
+    pub entity: String,
+    /// The handler it is for.
+    pub handler: String,
+    /// The name of the timer that it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<String>,
+    /// When it is due, in milliseconds since 1970, if it was sent with a delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+}
+
+/// What caused a message, and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Journey {
+    /// The message that was asked for.
+    pub id: String,
+    /// A tree of messages by `cause.message`; causes stand before what they caused.
+    pub messages: Vec<StepInfo>,
+    /// True when the first one has a cause that is not shown.
+    pub cut_above: bool,
+    /// True when more came of it than is shown.
+    pub cut_below: bool,
+    /// Since when turns are remembered, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// One message of a journey.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepInfo {
+    /// Its id.
+    pub id: String,
+    /// Whom it is for.
+    pub entity: String,
+    /// The handler it is for.
+    pub handler: String,
+    /// Where it came from.
+    pub cause: CauseInfo,
+    /// What its last attempt came to, as in [`TurnInfo::outcome`]; or where it is: `scheduled`, `queued`,
+    /// `running`, `backing_off`, `parked`; or `cancelled` by an entity; or `unknown`: an operator cancelled it, or it
+    /// is not remembered.
+    pub status: &'static str,
+    /// Why, when it is not done.
+    pub reason: Option<String>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it is due, in milliseconds since 1970.
+    pub due_ms: Option<u64>,
+    /// The entity's version after its last attempt.
+    pub version: Option<u64>,
+    /// When that ended, in milliseconds since 1970.
+    pub at_ms: Option<u64>,
+    /// How long it took, in microseconds.
+    pub took_us: Option<u64>,
+}
+
+/// A page of turns, the newest first.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    /// They.
+    pub turns: Vec<TurnInfo>,
+    /// Since when turns are remembered, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
 /// Gauges of one partition.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PartitionStatus {
@@ -256,8 +371,12 @@ pub struct PartitionStatus {
     pub view_bytes: usize,
     /// Messages waiting or backing off.
     pub queued: usize,
+    /// Of these, the ones backing off.
+    pub backing_off: usize,
     /// Messages and timers that are not due.
     pub scheduled: usize,
+    /// Of these, the named timers.
+    pub timers: usize,
     /// Dead letters.
     pub dead: usize,
     /// What operators paused: everything, apps, types and entities.
@@ -272,6 +391,19 @@ pub struct PartitionStatus {
     pub checkpoints: u64,
     /// Why it refuses work, when it does.
     pub poisoned: Option<String>,
+    /// Where guests that are not quick run.
+    pub threads: Threads,
+}
+
+/// How an executor's threads are doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Threads {
+    /// They run a guest.
+    pub busy: usize,
+    /// They have nothing to do.
+    pub idle: usize,
+    /// Guest calls that wait for one.
+    pub waiting: usize,
 }
 
 /// Why a partition did not take a request. Nothing of it is kept, and it may be said at once: it depends on

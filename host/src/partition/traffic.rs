@@ -89,11 +89,17 @@ impl Core {
         name: &str,
         reply: oneshot::Sender<Answered<Cancelled>>,
     ) {
+        // Several may wait under one name, when dead ones were sent again.
         let pending = self.ledger.pending(entity);
-        match pending.and_then(|pending| pending.timers.get(name)) {
-            Some(timer) => self.take_away(timer.message.id, true, reply),
-            None => self.commit.reply(self.commit.applied(), Cancelled::Unknown, reply),
+        let set = pending.and_then(|pending| pending.timers.get(name)).into_iter().flatten();
+        let mut ids: Vec<MessageId> = set.map(|timer| timer.message.id).collect();
+        let Some(last) = ids.pop() else {
+            return self.commit.reply(self.commit.applied(), Cancelled::Unknown, reply);
+        };
+        for id in ids {
+            self.take_away(id, true, oneshot::channel().0);
         }
+        self.take_away(last, true, reply);
     }
 
     /// Adds a message that matches; true when the page is to end behind it.

@@ -6,19 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::Level;
 
 use super::callback;
 use super::ledger::Pending;
 use super::reply;
 use super::rows::Rows;
+use super::spans;
 use super::view::{EntityView, ReadError, ScanBounds};
 use crate::clock::Clock;
 use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
 use crate::ids::{CallbackToken, EntityRef, MessageId, check_name};
 use crate::limits;
+use crate::logging;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::registry::App;
+use crate::trace::Context;
 
 /// What a command did, ready to be sealed.
 #[derive(Debug, Default)]
@@ -46,6 +50,8 @@ pub(crate) struct Start {
     pub(crate) app: Arc<App>,
     pub(crate) message: Arc<Message>,
     pub(crate) attempt: u32,
+    /// Where it stands in its trace, if that is recorded.
+    pub(crate) span: Option<Context>,
     pub(crate) now_ms: u64,
     pub(crate) read_only: bool,
     pub(crate) view: EntityView,
@@ -59,6 +65,8 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
+    /// Bytes of the entity's state as it would be now; known once somebody had to.
+    state_bytes: Option<u64>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
     /// The first read that failed: whatever the guest makes of it, the call came to nothing.
@@ -71,7 +79,8 @@ impl Transaction {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
         let draft = Draft::default();
-        Self { start, clock, prefix, draft, written_bytes: 0, held, unreadable: None }
+        let (written_bytes, state_bytes, unreadable) = (0, None, None);
+        Self { start, clock, prefix, draft, written_bytes, state_bytes, held, unreadable }
     }
 
     /// Takes it back: nothing of it happened.
@@ -108,6 +117,32 @@ impl Transaction {
         limit("transaction bytes", self.written_bytes, limits::TRANSACTION_BYTES_MAX)
     }
 
+    /// Holds the entity's size, with `bytes` at `key`, against its app's quota. What makes it no larger is allowed.
+    fn count_state(&mut self, key: &[u8], bytes: usize) -> Result<(), Fault> {
+        let Some(max) = self.start.app.config.quotas.state_bytes_max else { return Ok(()) };
+        let all = match self.state_bytes {
+            Some(all) => all,
+            None => self.measure_state()?,
+        };
+        let before = self.get(key)?.map_or(0, |value| (key.len() + value.len()) as u64);
+        let after = all.saturating_sub(before) + bytes as u64;
+        if after > max && after > all {
+            return Err(Fault::Limit { what: "bytes of the entity's state", max });
+        }
+        self.state_bytes = Some(after);
+        Ok(())
+    }
+
+    fn measure_state(&mut self) -> Result<u64, Fault> {
+        let (mut all, mut start) = (0, Vec::new());
+        loop {
+            let page = self.scan(&start, None, u32::MAX, false)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            start = [last, &[0][..]].concat();
+            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+        }
+    }
+
     fn count_send(&self) -> Result<(), Fault> {
         let sends = self.draft.sends.len() + self.draft.timers.len() + self.draft.cancels.len();
         limit("messages and timers of one transaction", sends + 1, limits::TRANSACTION_SENDS_MAX)
@@ -122,13 +157,14 @@ impl Transaction {
         origin: Origin,
         then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
-        limit("message body bytes", input.len(), limits::BODY_BYTES_MAX)?;
+        let bytes_max = self.start.app.config.quotas.message_bytes_max;
+        limit("message body bytes", input.len(), bytes_max)?;
         self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;
         let then = then.map(|then| self.check_then(then)).transpose()?.map(Box::new);
         let id = MessageId::new(self.start.now_ms, &target, self.clock.chance());
-        let (content_type, trace) = (None, self.start.message.trace.clone());
+        let (content_type, trace) = (None, spans::carried(self.start.span, &self.start.message));
         let (handler, input) = (handler.to_owned(), input.into());
         Ok(Arc::new(Message { id, target, handler, input, content_type, trace, origin, then }))
     }
@@ -201,6 +237,7 @@ impl EntityIo for Transaction {
         check_state_key(&key)?;
         limit("state value bytes", value.len(), limits::STATE_VALUE_BYTES_MAX)?;
         self.count_bytes(key.len() + value.len())?;
+        self.count_state(&key, key.len() + value.len())?;
         self.draft.writes.insert(key.into(), Some(value.into()));
         Ok(())
     }
@@ -209,6 +246,7 @@ impl EntityIo for Transaction {
         self.writing("delete")?;
         check_state_key(key)?;
         self.count_bytes(key.len())?;
+        self.count_state(key, 0)?;
         self.draft.writes.insert(Bytes::copy_from_slice(key), None);
         Ok(())
     }
@@ -303,8 +341,8 @@ impl EntityIo for Transaction {
 
     fn timer_list(&mut self) -> Result<Vec<TimerInfo>, Fault> {
         let mut timers = BTreeMap::new();
-        for (name, timer) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
-            timers.insert(name, (&timer.message.handler, timer.due_ms));
+        for (name, set) in self.start.pending.iter().flat_map(|pending| &pending.timers) {
+            timers.extend(set.last().map(|timer| (name, (&timer.message.handler, timer.due_ms))));
         }
         for (name, change) in &self.draft.timers {
             match change {
@@ -338,7 +376,7 @@ impl EntityIo for Transaction {
         self.clock.fill(&mut secret);
         let id = MessageId::new(now_ms, &target, self.clock.chance());
         let token = CallbackToken::new(id, secret);
-        let trace = self.start.message.trace.clone();
+        let trace = spans::carried(self.start.span, &self.start.message);
         let message = callback::expiry(&token, target, (handler, &context), trace);
         self.draft.sends.push((Arc::new(message), expires));
         Ok(token.to_string())
@@ -375,11 +413,31 @@ impl EntityIo for Transaction {
         let message = &self.start.message;
         let (app, at_ms) = (&self.start.app, self.start.now_ms);
         app.logs.push(at_ms, level, &message.target, message.id, line);
+        to_host_log(app, at_ms, level, line);
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+/// Passes a guest's line on to the host's own log, within bounds.
+fn to_host_log(app: &App, at_ms: u64, level: LogLevel, line: &str) {
+    let level = match level {
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    };
+    if !logging::writes(level) {
+        return;
+    }
+    let Some(left_out) = app.logs.shows(at_ms) else { return app.metrics.line_left_out() };
+    if left_out > 0 {
+        tracing::warn!(left_out, "lines of this app were left out here; `keystead logs` has them");
+    }
+    let bytes_max = limits::HOST_LOG_GUEST_LINE_BYTES_MAX;
+    logging::guest_line(level, &line[..line.floor_char_boundary(bytes_max)]);
 }
 
 fn check_state_key(key: &[u8]) -> Result<(), Fault> {

@@ -179,6 +179,7 @@ pub struct Encoded {
     bytes: Vec<u8>,
     /// Where the head begins.
     from: usize,
+    deltas: usize,
 }
 
 /// The version byte and the longest count.
@@ -226,7 +227,15 @@ impl Forming {
         let from = HEAD_BYTES - 1 - count.len();
         self.bytes[from] = super::FORMAT;
         self.bytes[from + 1..HEAD_BYTES].copy_from_slice(count);
-        Encoded { bytes: self.bytes, from }
+        Encoded { bytes: self.bytes, from, deltas: self.deltas }
+    }
+}
+
+impl Encoded {
+    /// How many Deltas it has.
+    #[must_use]
+    pub fn deltas(&self) -> usize {
+        self.deltas
     }
 }
 

@@ -2,6 +2,8 @@
 //! reads back. A value starts with its format version, so that a later build can tell and convert.
 
 pub mod delta;
+#[cfg(test)]
+pub(crate) mod fuzz;
 pub mod keys;
 pub mod message;
 pub mod outcome;

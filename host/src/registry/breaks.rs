@@ -73,7 +73,7 @@ fn named(kind: HandlerKind) -> &'static str {
     }
 }
 
-/// Every old input must still fit.
+/// Every old input must still fit, but for members that nothing was said about: one of them may be an argument now.
 fn of_input(old: &Value, new: &Value) -> Vec<String> {
     let (old, new) = (Shape::of(old), Shape::of(new));
     if old == new {
@@ -92,7 +92,7 @@ fn of_input(old: &Value, new: &Value) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for name in new.required.iter().filter(|name| !old.required.contains(name)) {
+    for name in new.required.iter().filter(|name| old.required.binary_search(name).is_err()) {
         breaks.push(format!("the argument {name} is now required"));
     }
     if !old.rest_agrees(new) {
@@ -120,7 +120,7 @@ fn of_output(old: &Value, new: &Value) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for name in old.required.iter().filter(|name| !new.required.contains(name)) {
+    for name in old.required.iter().filter(|name| new.required.binary_search(name).is_err()) {
         breaks.push(format!("the member {name} of its result is no longer always there"));
     }
     if !old.rest_agrees(new) {

@@ -2,7 +2,12 @@
 //! send. Knows the vocabulary that SDKs emit; of anything else only that equals are equal, so a
 //! doubt counts as no.
 
+use std::cell::Cell;
+use std::cmp::Ordering;
+
 use serde_json::Value;
+
+use crate::limits;
 
 /// How deep it looks into schemas that refer to themselves.
 const DEPTH_MAX: usize = 64;
@@ -24,13 +29,16 @@ const NONE: &Value = &Value::Bool(false);
 
 /// Whether every value that fits `old` fits `new`.
 pub(super) fn fits(old: &Value, new: &Value) -> bool {
-    old == new || Roots { old, new }.fits(old, new, 0)
+    let steps = Cell::new(limits::FITS_STEPS_MAX);
+    old == new || Roots { old, new, steps }.fits(old, new, 0)
 }
 
 /// What references in the two schemas point into.
 struct Roots<'s> {
     old: &'s Value,
     new: &'s Value,
+    /// What is left: choices within choices that refer to themselves multiply.
+    steps: Cell<u64>,
 }
 
 impl<'s> Roots<'s> {
@@ -39,7 +47,9 @@ impl<'s> Roots<'s> {
             return false;
         };
         let depth = depth + 1;
-        if depth > DEPTH_MAX {
+        // What stands beside a reference counts, too; and a list in a schema's place is of an older draft.
+        let is_schema = new.is_boolean() || (new.is_object() && new.get("$ref").is_none());
+        if depth > DEPTH_MAX || !is_schema || !self.affords(1) {
             return false;
         }
         if old == NONE || new == NONE {
@@ -67,7 +77,7 @@ impl<'s> Roots<'s> {
         if !about.is_empty() && !types.is_empty() && !types.iter().any(|t| about.contains(t)) {
             return true;
         }
-        let bounds = old.get(name).and_then(Value::as_f64).zip(rule.as_f64());
+        let bounds = old.get(name).and_then(|old| compare(old, rule));
         match name {
             "type" => {
                 let wanted = texts(Some(rule));
@@ -77,28 +87,45 @@ impl<'s> Roots<'s> {
                 !types.is_empty() && types.iter().all(taken)
             }
             "minimum" | "minLength" | "minItems" | "minProperties" => {
-                bounds.is_some_and(|(old, new)| old >= new)
+                bounds.is_some_and(Ordering::is_ge)
             }
             "maximum" | "maxLength" | "maxItems" | "maxProperties" => {
-                bounds.is_some_and(|(old, new)| old <= new)
+                bounds.is_some_and(Ordering::is_le)
             }
             "const" | "enum" => {
-                let (had, taken) = (values(old), values(new));
-                !had.is_empty() && had.iter().all(|value| taken.contains(value))
+                let had = values(old);
+                let taken = if name == "const" { std::slice::from_ref(rule) } else { list(rule) };
+                let mut each = had.iter();
+                !had.is_empty()
+                    && self.affords(had.len() * taken.len())
+                    && each.all(|value| taken.contains(value))
             }
             "items" | "prefixItems" => self.items_fit(old, new, depth),
             "properties" | "additionalProperties" => self.members_fit(old, new, depth),
             "required" => {
-                let had = texts(old.get("required"));
-                texts(Some(rule)).iter().all(|name| had.contains(name))
+                let (had, wanted) = (texts(old.get("required")), texts(Some(rule)));
+                self.affords(had.len() * wanted.len())
+                    && wanted.iter().all(|name| had.contains(name))
             }
             // A value that two alternatives of `oneOf` would read is read all the same.
             "anyOf" | "oneOf" => {
                 let choices = rule.as_array();
                 choices.is_some_and(|all| all.iter().any(|new| self.fits(old, new, depth)))
             }
-            _ => old.get(name) == Some(rule),
+            "allOf" => {
+                let parts = rule.as_array();
+                parts.is_some_and(|all| all.iter().all(|new| self.fits(old, new, depth)))
+            }
+            // The same reference may lead somewhere else.
+            _ => old.get(name) == Some(rule) && !refers(rule),
         }
+    }
+
+    /// Takes so many steps, if there are as many left.
+    fn affords(&self, steps: usize) -> bool {
+        let left = self.steps.get().checked_sub(steps as u64);
+        self.steps.set(left.unwrap_or(0));
+        left.is_some()
     }
 
     fn items_fit(&self, old: &'s Value, new: &'s Value, depth: usize) -> bool {
@@ -116,6 +143,10 @@ impl<'s> Roots<'s> {
     }
 
     fn members_fit(&self, old: &'s Value, new: &'s Value, depth: usize) -> bool {
+        // Whatever a pattern lets through may have any of the names.
+        if old.get("patternProperties").is_some() {
+            return false;
+        }
         let named = |schema: &'s Value| schema.get("properties").and_then(Value::as_object);
         let others = |schema: &'s Value| schema.get("additionalProperties").unwrap_or(ANY);
         let member = |schema: &'s Value, name: &str| {
@@ -141,16 +172,44 @@ fn kinds(rule: &str) -> &'static [&'static str] {
     }
 }
 
-/// What a reference points to.
+/// What a schema stands for that is a reference and nothing else; or a list of one that all must fit.
 fn resolve<'s>(schema: &'s Value, root: &'s Value) -> Option<&'s Value> {
     let mut schema = schema;
     for _ in 0..DEPTH_MAX {
-        match schema.get("$ref").and_then(Value::as_str) {
-            Some(pointer) => schema = root.pointer(pointer.strip_prefix('#')?)?,
-            None => return Some(schema),
-        }
+        let rules = schema.as_object().into_iter().flatten();
+        let mut rules = rules.filter(|(name, _)| !ANNOTATIONS.contains(&name.as_str()));
+        schema = match (rules.next(), rules.next()) {
+            (Some((name, Value::String(pointer))), None) if name == "$ref" => {
+                root.pointer(pointer.strip_prefix('#')?)?
+            }
+            (Some((name, Value::Array(parts))), None) if name == "allOf" && parts.len() == 1 => {
+                &parts[0]
+            }
+            _ => return Some(schema),
+        };
     }
     None
+}
+
+/// Whether there is a reference anywhere in it.
+fn refers(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(refers),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, member)| name.ends_with("Ref") || name == "$ref" || refers(member)),
+        _ => false,
+    }
+}
+
+/// Compares two numbers, whole ones exactly.
+fn compare(old: &Value, new: &Value) -> Option<Ordering> {
+    let whole =
+        |value: &Value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+    match (whole(old), whole(new)) {
+        (Some(old), Some(new)) => Some(old.cmp(&new)),
+        _ => old.as_f64()?.partial_cmp(&new.as_f64()?),
+    }
 }
 
 /// A text, or a list of texts.
@@ -164,8 +223,11 @@ fn texts(value: Option<&Value>) -> Vec<&str> {
 
 /// The values that `const` and `enum` name.
 fn values(schema: &Value) -> Vec<&Value> {
-    let several = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    schema.get("const").into_iter().chain(several).collect()
+    schema.get("const").into_iter().chain(schema.get("enum").map_or(&[][..], list)).collect()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]
@@ -176,6 +238,49 @@ mod tests {
 
     fn check(old: &Value, new: &Value, expected: bool) {
         assert_eq!(fits(old, new), expected, "{old} into {new}");
+    }
+
+    /// Found by fuzzing: each of these was said to fit, or took for ever.
+    #[test]
+    fn what_is_not_known_to_fit_does_not() {
+        let x = |x: Value, rest: Value| {
+            let mut schema = json!({"$defs": {"x": x}});
+            schema.as_object_mut().expect("one").extend(rest.as_object().expect("one").clone());
+            schema
+        };
+        let (any, text, int) = (json!({}), json!({"type": "string"}), json!({"type": "integer"}));
+        let beside = json!({"$ref": "#/$defs/x", "type": "string"});
+        check(&json!(true), &x(any.clone(), beside), false);
+        for rule in ["not", "allOf", "contains"] {
+            let list = rule == "allOf";
+            let to = json!({"$ref": "#/$defs/x"});
+            let rule = json!({rule: if list { json!([to, to]) } else { to }});
+            check(&x(text.clone(), rule.clone()), &x(int.clone(), rule), false);
+        }
+        let pattern = json!({"patternProperties": {"^b": text}, "additionalProperties": false});
+        let mut named = pattern.clone();
+        named["properties"] = json!({"b": int});
+        check(&pattern, &named, false);
+        check(&json!({"const": 1}), &json!({"const": 2, "enum": [1, 2]}), false);
+        let tuple = |of: &Value| json!({"type": "array", "items": [of]});
+        check(&tuple(&int), &tuple(&text), false);
+        let least = |min: u64| json!({"type": "integer", "minimum": min});
+        check(&least(1 << 53), &least((1 << 53) + 1), false);
+        check(&least((1 << 53) + 1), &least(1 << 53), true);
+        // One of a list is the thing itself, as some write a reference with a description.
+        let one = json!({"allOf": [{"$ref": "#/$defs/x"}], "description": "x"});
+        check(&x(least(5), one.clone()), &x(least(4), one), true);
+    }
+
+    #[test]
+    fn choices_that_lead_to_themselves_end() {
+        let choices = |kind: &str| {
+            let down = json!({"type": "array", "items": {"$ref": "#/$defs/d"}});
+            json!({"$ref": "#/$defs/d", "$defs": {"d": {"anyOf": [down, down, {"type": kind}]}}})
+        };
+        check(&choices("string"), &choices("number"), false);
+        let values = |from: u64| json!({"enum": (from..from + 50_000).collect::<Vec<_>>()});
+        check(&values(0), &values(1), false);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub struct LogLine {
 pub struct LogBook {
     kept: Mutex<Kept>,
     grown: Notify,
+    shown: Mutex<Shown>,
+}
+
+/// How much of it the host's own log has taken.
+#[derive(Default)]
+struct Shown {
+    second: u64,
+    lines: u64,
+    left_out: u64,
 }
 
 #[derive(Default)]
@@ -58,6 +67,21 @@ impl LogBook {
         }
         drop(kept);
         self.grown.notify_waiters();
+    }
+
+    /// Whether the host's own log takes a line now, and if so, how many it left out since the last one.
+    #[must_use]
+    pub fn shows(&self, at_ms: u64) -> Option<u64> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.second != at_ms / 1_000 {
+            (shown.second, shown.lines) = (at_ms / 1_000, 0);
+        }
+        if shown.lines >= limits::HOST_LOG_GUEST_LINES_MAX {
+            shown.left_out += 1;
+            return None;
+        }
+        shown.lines += 1;
+        Some(std::mem::take(&mut shown.left_out))
     }
 
     /// Lines numbered above `after`, oldest first, at most `limit`.
@@ -112,6 +136,18 @@ mod tests {
         assert!(book.after(0, 10).is_empty(), "one that is larger than all that is kept");
         push(&book, "after it");
         assert_eq!(book.after(0, 10).len(), 1);
+    }
+
+    #[test]
+    fn the_hosts_log_takes_so_many_lines_in_a_second() {
+        let book = LogBook::default();
+        let most = limits::HOST_LOG_GUEST_LINES_MAX;
+        let shown = (0..most + 7).filter(|_| book.shows(5_000) == Some(0)).count();
+        assert_eq!(shown as u64, most);
+        assert_eq!(
+            (book.shows(5_999), book.shows(6_000), book.shows(6_000)),
+            (None, Some(8), Some(0))
+        );
     }
 
     #[tokio::test]

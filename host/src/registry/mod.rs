@@ -5,15 +5,18 @@ mod breaks;
 pub mod check;
 mod contract;
 mod fits;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod lineage;
 mod logbook;
 mod pace;
+mod quota;
 mod store;
 mod weight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::Context;
 
@@ -21,11 +24,13 @@ pub use contract::{Body, Contract, ContractError, Entity, Handler, HandlerKind};
 pub use lineage::{Field, State};
 pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
+pub use quota::{OverQuota, Quota, Ticket};
 
 use crate::clock::Clock;
 use crate::config::{AppConfig, BadConfig};
 use crate::engine::{Engine, Guest, PrepareError};
 use crate::ids::{BadId, VersionId, check_name};
+use crate::metrics::{self, AppMetrics};
 
 use store::{Deployment, Record, Store};
 
@@ -45,9 +50,13 @@ pub struct App {
     pub guest: Guest,
     /// What its guests logged; one for all versions.
     pub logs: Arc<LogBook>,
+    /// What is measured of it; one for all versions.
+    pub metrics: Arc<AppMetrics>,
+    /// What it has used of its quotas; one for all versions.
+    pub quota: Arc<Quota>,
 }
 
-/// Why a deploy was refused; nothing has changed.
+/// Why a deploy was refused; nothing has changed, but for [`DeployError::Storage`].
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     /// The app's name is not a name.
@@ -70,7 +79,8 @@ pub enum DeployError {
         .0.join("\n")
     )]
     Breaking(Vec<String>),
-    /// The disk failed.
+    /// The disk failed. What is live goes on being live; whether the next start finds it or the new version is not
+    /// known until a deploy succeeds.
     #[error("the registry could not be written: {0}")]
     Storage(String),
 }
@@ -90,8 +100,9 @@ pub struct Registry {
     clock: Arc<dyn Clock>,
     store: Store,
     apps: RwLock<BTreeMap<String, Arc<App>>>,
-    /// Held from the comparison with the live version to its replacement.
-    publishing: Mutex<()>,
+    /// Held from the comparison with the live version to its replacement. Names the apps whose last deploy failed
+    /// while it was written: their record may be of another version than the live one.
+    publishing: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -113,14 +124,14 @@ impl Registry {
                 }
             }
         }
-        let (apps, publishing) = (RwLock::new(apps), Mutex::new(()));
+        let (apps, publishing) = (RwLock::new(apps), Mutex::default());
         Ok(Self { engine, clock, store, apps, publishing })
     }
 
     /// Makes `component` the live version of `app`. Blocks for as long as compiling takes.
     ///
     /// # Errors
-    /// [`DeployError`]; nothing has changed then.
+    /// [`DeployError`]; it says what has changed then.
     pub fn deploy(
         &self,
         app: &str,
@@ -132,13 +143,14 @@ impl Registry {
         config.validate()?;
         let version = VersionId::of(component);
         let is_live = |live: &App| live.version == version && live.config == config;
-        if self.app(app).is_some_and(|live| is_live(&live)) {
+        let recorded = !self.publishing().contains(app);
+        if recorded && self.app(app).is_some_and(|live| is_live(&live)) {
             return Ok(Deployed { version, changed: false });
         }
         let guest = self.engine.prepare(component)?;
         let contract = Contract::parse(guest.describe())?;
 
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsure = self.publishing();
         let live = self.app(app);
         let mut record = match self.store.record(app) {
             Ok(record) => record,
@@ -151,7 +163,7 @@ impl Registry {
         };
         let mut breaks = Vec::new();
         if let Some(live) = &live {
-            if is_live(live) {
+            if is_live(live) && !unsure.contains(app) {
                 return Ok(Deployed { version, changed: false });
             }
             breaks = contract.breaks(&live.contract);
@@ -163,15 +175,25 @@ impl Registry {
         lineage::extend(&mut record.states, &contract);
         let deployed_at_ms = self.clock.now_ms();
         record.versions.push(Deployment { version, deployed_at_ms, config: config.clone() });
+        // IMPORTANT: a failed write may be there after a restart, so who deploys the live version next is not told
+        // that it is recorded until it is.
+        unsure.insert(app.into());
         self.store
             .publish(app, component, record)
             .map_err(|error| DeployError::Storage(format!("{error:#}")))?;
-        let logs = live.map(|live| Arc::clone(&live.logs)).unwrap_or_default();
-        let name = app.to_owned();
-        let now = App { name, version, deployed_at_ms, contract, config, guest, logs };
+        unsure.remove(app);
+        let kept = live.map(|live| (Arc::clone(&live.logs), Arc::clone(&live.quota)));
+        let (logs, quota) = kept.unwrap_or_default();
+        let (name, metrics) = (app.to_owned(), metrics::app(app));
+        let now =
+            App { name, version, deployed_at_ms, contract, config, guest, logs, metrics, quota };
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.insert(app.into(), Arc::new(now));
         Ok(Deployed { version, changed: true })
+    }
+
+    fn publishing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The app as it is now.
@@ -198,6 +220,8 @@ fn load(store: &Store, engine: &Engine, name: &str) -> anyhow::Result<App> {
         config: live.config,
         guest,
         logs: Arc::default(),
+        metrics: metrics::app(name),
+        quota: Arc::default(),
     })
 }
 

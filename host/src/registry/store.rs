@@ -214,7 +214,7 @@ fn keep(path: &Path) -> anyhow::Result<Option<PathBuf>> {
 }
 
 /// The text of a record: JSON whose first line is the hash of the others.
-fn print(record: &Record) -> serde_json::Result<Vec<u8>> {
+pub(super) fn print(record: &Record) -> serde_json::Result<Vec<u8>> {
     let text = serde_json::to_vec_pretty(record)?;
     let rest = text.strip_prefix(b"{\n").unwrap_or(&text);
     let hash = blake3::hash(rest).to_hex();

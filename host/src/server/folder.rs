@@ -13,7 +13,7 @@ const LOCK: &str = "lock";
 
 /// A locked data folder. The kernel releases the lock with the file, however the process ends.
 #[derive(Debug)]
-pub(super) struct DataFolder {
+pub struct DataFolder {
     _lock: File,
 }
 
@@ -22,7 +22,7 @@ impl DataFolder {
     ///
     /// # Errors
     /// When it cannot be made, written or locked, and when another host has it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         // Its parents get the permissions that folders get here; only what is ours is private.
         if let Some(parent) = path.parent() {

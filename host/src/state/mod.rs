@@ -2,6 +2,7 @@
 //! snapshots, and applies a checkpoint in one write transaction. Knows no wasm and nothing of mailboxes.
 //! Invariant: the tables and the mark in them were committed together.
 
+mod copy;
 mod salvage;
 
 use std::path::Path;
@@ -88,6 +89,11 @@ impl StateFile {
     /// [`StorageError`].
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
         Self::over(storage::open(&folder.join(FILE), limits::STATE_CACHE_BYTES)?)
+    }
+
+    /// The same with a small page cache, for a file that is written once, in order.
+    fn beside(folder: &Path) -> Result<Self, StorageError> {
+        Self::over(storage::open(&folder.join(FILE), limits::COPY_CACHE_BYTES)?)
     }
 
     /// The state file of a simulation; every disk begins with the same empty one.

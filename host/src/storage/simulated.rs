@@ -56,6 +56,21 @@ pub(crate) struct Struck {
     pub(crate) full: u64,
 }
 
+impl Struck {
+    /// Each with its name.
+    pub(crate) fn named(&self) -> [(&'static str, u64); 7] {
+        [
+            ("process killed", self.kills),
+            ("power cut", self.power_cuts),
+            ("read fails", self.reads),
+            ("write fails", self.writes),
+            ("sync fails", self.syncs),
+            ("name fails", self.names),
+            ("disk full", self.full),
+        ]
+    }
+}
+
 struct Disk {
     chance: StdRng,
     files: Vec<File>,

@@ -6,6 +6,7 @@
 const app = location.pathname.split("/").pop();
 const base = ".."; // from /docs/{app}
 let spec;
+let token = ""; // kept by this page alone, for as long as it is open
 
 // The page.
 
@@ -14,12 +15,14 @@ async function start() {
   link.href = `${base}/v1/openapi/${app}`;
   let answer;
   try {
-    answer = await fetch(link.href);
+    answer = await load(link.href);
     spec = await answer.json();
   } catch (error) {
     return fail(`The document did not come: ${error.message}`);
   }
+  if (answer.status === 401 || answer.status === 403) return signIn(spec.detail);
   if (!answer.ok) return fail(spec.detail);
+  by("types").replaceChildren();
   document.title = `${spec.info.title}: Keystead`;
   by("title").textContent = spec.info.title;
   by("version").textContent = `version ${spec.info.version.slice(0, 12)}`;
@@ -32,6 +35,27 @@ async function start() {
   by("filter").addEventListener("input", filter);
   document.addEventListener("keydown", shortcut);
   if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+}
+
+/** A request to ingress, with the reader's token when there is one. */
+function load(path, request = {}) {
+  const headers = new Headers(request.headers);
+  if (token) headers.set("Authorization", `Bearer ${token}`);
+  return fetch(path, { ...request, headers });
+}
+
+/** Asks for a token and starts again. */
+function signIn(text) {
+  fail(text);
+  const input = make("input", { id: "token", type: "password", autocomplete: "off", required: true });
+  const form = make("form", {}, make("label", { htmlFor: "token" }, "Token "), input, make("button", {}, "Open"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    token = input.value.trim();
+    start();
+  });
+  by("types").append(form);
+  input.focus();
 }
 
 function fail(text) {
@@ -364,7 +388,7 @@ async function ask(path, request, place) {
   const shown = `${request.method} ${path}`;
   const began = performance.now();
   try {
-    const answer = await fetch(base + path, request);
+    const answer = await load(base + path, request);
     const took = Math.round(performance.now() - began);
     place.replaceChildren(await answered(shown, answer, took));
   } catch (error) {

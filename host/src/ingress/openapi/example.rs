@@ -5,13 +5,14 @@
 use serde_json::{Map, Number, Value, json};
 
 use crate::ingress::arguments::follow;
+use crate::limits;
 
 /// An example of what `schema` accepts; `None` when this does not know one.
 pub(super) fn of(schema: &Value) -> Option<Value> {
     if is_anything(schema) {
         return None;
     }
-    Maker { root: schema, schemas: 0 }.value(schema, 0)
+    Maker { root: schema, schemas: 0, bytes: 0 }.value(schema, 0)
 }
 
 /// Most schemas to look at for one example: a small schema can refer to itself in many places.
@@ -26,6 +27,8 @@ const LENGTH_MAX: u64 = 64;
 struct Maker<'a> {
     root: &'a Value,
     schemas: usize,
+    /// Taken from authors' values so far: one may be referred to from many places.
+    bytes: usize,
 }
 
 impl Maker<'_> {
@@ -41,10 +44,10 @@ impl Maker<'_> {
         let given = object.get("examples").and_then(|all| all.get(0));
         let given = given.or_else(|| object.get("example")).or_else(|| object.get("default"));
         if let Some(given) = given.or_else(|| object.get("const")) {
-            return Some(given.clone());
+            return self.taken(given);
         }
         if let Some(all) = object.get("enum") {
-            return all.get(0).cloned();
+            return self.taken(all.get(0)?);
         }
         for keyword in ["anyOf", "oneOf", "allOf"] {
             if let Some(Value::Array(branches)) = object.get(keyword) {
@@ -61,6 +64,12 @@ impl Maker<'_> {
             Some("object") => self.object(object, depth),
             Some(_) => None,
         }
+    }
+
+    /// An author's value, while there are not too many.
+    fn taken(&mut self, given: &Value) -> Option<Value> {
+        self.bytes += size(given);
+        (self.bytes <= limits::EXAMPLE_BYTES_MAX).then(|| given.clone())
     }
 
     /// The first branch that says something, when the value fits the others or not as it must.
@@ -147,6 +156,18 @@ impl Maker<'_> {
             }
         }
         Some(Value::Object(example))
+    }
+}
+
+/// About what a value takes as text.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 2 + items.iter().map(|item| 1 + size(item)).sum::<usize>(),
+        Value::Object(members) => {
+            2 + members.iter().map(|(name, member)| 4 + name.len() + size(member)).sum::<usize>()
+        }
+        Value::String(text) => 2 + text.len(),
+        _ => 8,
     }
 }
 

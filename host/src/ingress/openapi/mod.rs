@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::Ingress;
 use super::answer::has_version;
+use crate::access::Caller;
 use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, path};
 use crate::limits;
@@ -24,10 +25,15 @@ use crate::registry::Contract;
 
 impl Ingress {
     /// `GET /v1/openapi/{app}`.
-    pub(super) fn openapi(&self, parts: &Parts, app: &str) -> Result<Reply, Problem> {
+    pub(super) fn openapi(
+        &self,
+        parts: &Parts,
+        app: &str,
+        caller: &Caller,
+    ) -> Result<Reply, Problem> {
         let name = path::segment("app", app)?;
         Params::new(parts.uri.query())?.finish("it takes none")?;
-        let app = self.app(&name)?;
+        let app = self.app(&name, caller)?;
         let document = document(&name, &app.version.to_string(), &app.contract);
         let body = serde_json::to_vec(&document)
             .map_err(|error| Problem::internal(format!("the document is not JSON: {error}")))?;
@@ -83,6 +89,8 @@ pub(super) fn document(app: &str, version: &str, contract: &Contract) -> Value {
         "info": {"title": app, "version": version, "description": ABOUT},
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "servers": [{"url": "/"}],
+        // A host without tokens asks for none.
+        "security": [{}, {"token": []}],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -90,6 +98,8 @@ pub(super) fn document(app: &str, version: &str, contract: &Contract) -> Value {
             "parameters": parameters(),
             "headers": all_headers(),
             "responses": responses(),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer",
+                "description": "One that the host made: `keystead token create`."}},
         },
     })
 }
@@ -224,7 +234,7 @@ fn callback(verb: &str, body: &Value) -> Value {
             "operationId": format!("callbacks.{verb}"), "tags": [CALLBACKS],
             "summary": format!("{} a callback", if verb == "resolve" { "Resolve" } else { "Reject" }),
             "description": "Once: the same verdict and body again are known, others are refused.",
-            "requestBody": body, "responses": responses,
+            "security": [{}], "requestBody": body, "responses": responses,
         },
     })
 }

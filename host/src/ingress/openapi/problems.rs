@@ -30,6 +30,8 @@ const GUEST: Said = Said { source: "handler", retryable: false };
 const GUEST_FAILED: Said = Said { source: "handler", retryable: true };
 
 const ALL: &[Route] = &[Call, Send, ReadGet, ReadPost, Message, Cancel, Callback];
+/// Routes that ask for a token, on a host that has one.
+const GUARDED: &[Route] = &[Call, Send, ReadGet, ReadPost, Message, Cancel];
 /// Routes that name a handler.
 const HANDLER: &[Route] = &[Call, Send, ReadGet, ReadPost];
 /// Routes with an input, and the one that tells what became of it.
@@ -49,10 +51,12 @@ const MESSAGE: &[Route] = &[Message, Cancel];
 
 /// All of them, by status; the last column is what such an error says, for example.
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 32] = [
+pub(super) const ROWS: [Row; 35] = [
     row(400, "malformed", ALL, HOST, "delay and at exclude each other; give one of them"),
     row(400, "invalid_input", INPUT, HOST, "amount: is missing"),
     row(400, "wrong_kind", HANDLER, HOST, "balance is a query; GET or POST /v1/read/bank/account/{key}/balance"),
+    row(401, "unauthenticated", GUARDED, HOST, "this host asks for a token: Authorization: Bearer ks_…"),
+    row(403, "forbidden", GUARDED, HOST, "this needs the role invoke; the token has read"),
     row(403, "cross_origin", ALL, HOST, "this host answers no request that a web page of another origin sends"),
     row(404, "unknown_app", HANDLER, HOST, "there is no app \"bnak\"; deployed: bank"),
     row(404, "unknown_type", HANDLER, HOST, "app \"bank\" has no entity type \"acount\"; it has: account"),
@@ -68,6 +72,7 @@ pub(super) const ROWS: [Row; 32] = [
     row(422, "idempotency_mismatch", MAILBOX, HOST, "this Idempotency-Key was used before with another handler or body"),
     row(422, "rejected", OUTCOME, GUEST, "only 4 left"),
     row(429, "mailbox_full", MAILBOX, HOST_BUSY, "9 commands wait at this entity, the most it may have; try again later"),
+    row(429, "over_quota", HANDLER, HOST_BUSY, "the app is over its quota of 100 requests a second; try again later"),
     row(431, "too_many_headers", ALL, HOST, "the request has more than 64 header lines"),
     row(500, "error", OUTCOME, GUEST_FAILED, "invalid digit found in string"),
     row(500, "handler_panicked", OUTCOME, GUEST_FAILED, "panicked: attempt to divide by zero"),

@@ -129,6 +129,8 @@ pub struct Removed {
 pub struct DeadFilter {
     /// Of this app.
     pub app: Option<String>,
+    /// Of one of these apps.
+    pub apps: Option<Vec<String>>,
     /// For entities of this type.
     pub kind: Option<String>,
     /// For this handler.

@@ -21,7 +21,7 @@ use super::super::recover;
 use super::super::request::CallFailure;
 use super::super::view::ReadError;
 use super::model::{Facts, Model};
-use super::{Run, Trace};
+use super::{Counts, Run, Trace};
 use crate::clock::{Clock, ManualClock};
 use crate::config::RetryPolicy;
 use crate::engine::{Failure, Trap};
@@ -29,7 +29,7 @@ use crate::ids::MessageId;
 use crate::journal::{Journal, LocalJournal};
 use crate::record::keys;
 use crate::state::StateFile;
-use crate::storage::simulated::{Crash, Kind, SimDisk};
+use crate::storage::simulated::{Crash, Kind, SimDisk, Struck};
 
 /// Wall time at the beginning, far enough from zero to be set back.
 const START_MS: u64 = 1_000_000_000;
@@ -37,6 +37,9 @@ const START_MS: u64 = 1_000_000_000;
 const JUMP_MS: u64 = 3_600_000;
 /// Openings in a row that may fail before nothing fails any more.
 const OPENINGS_MAX: u32 = 6;
+
+/// Steps of others that make an append or a checkpoint a slow one.
+const SLOW_STEPS: u32 = 10;
 
 /// Gives up on a message after so many attempts.
 #[derive(Clone, Copy)]
@@ -69,6 +72,13 @@ pub(super) struct Machine {
     pub(super) faults: bool,
     crashes: usize,
     trace: Trace,
+    counts: Counts,
+    /// What of the disk's faults is counted.
+    counted: Struck,
+    /// Where the process stopped.
+    stopped_in: Option<&'static str>,
+    /// Steps since the append in flight was made, and the checkpoint.
+    waited: [u32; 2],
     /// The latest that the wall clock ever was.
     pub(super) latest_ms: u64,
     pub(super) model: Model,
@@ -111,6 +121,10 @@ impl Machine {
             faults: true,
             crashes: 0,
             trace: Trace::default(),
+            counts: Counts::new(),
+            counted: Struck::default(),
+            stopped_in: None,
+            waited: [0; 2],
             latest_ms: START_MS,
             model: Model::default(),
             facts: vec![],
@@ -122,13 +136,34 @@ impl Machine {
         self.trace.note(line);
     }
 
+    /// One more of something that a suite must see.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry((what, "")).or_default() += 1;
+    }
+
+    /// Counts the disk's faults since the last time as such of `place`.
+    fn account(&mut self, place: &'static str) {
+        let now = self.disk.struck();
+        for ((what, times), (_, before)) in now.named().into_iter().zip(self.counted.named()) {
+            if times > before {
+                *self.counts.entry((what, place)).or_default() += times - before;
+            }
+        }
+        self.counted = now;
+        if self.disk.stopped() {
+            self.stopped_in.get_or_insert(place);
+        }
+    }
+
     /// What it came to.
     pub(super) fn end(self) -> Run {
-        Run { crashes: self.crashes, struck: self.disk.struck(), trace: self.trace }
+        Run { crashes: self.crashes, counts: self.counts, trace: self.trace, few: false }
     }
 
     /// Collects what the machine asks for; true when it had to be opened again.
     pub(super) fn settle(&mut self) -> bool {
+        self.account("a request");
+        self.count("step");
         self.core.step();
         for output in self.core.outputs() {
             match output {
@@ -144,6 +179,8 @@ impl Machine {
                 Output::Checkpoint(next) => assert!(self.checkpoint.replace(next).is_none()),
             }
         }
+        self.waited[0] += u32::from(self.append.is_some());
+        self.waited[1] += u32::from(self.checkpoint.is_some());
         if self.disk.stopped() {
             self.note("stopped".into());
             self.restart(true);
@@ -204,6 +241,19 @@ impl Machine {
             Ok(done) => done,
             Err(error) => (0, Verdict::Unreadable(error.to_string())),
         };
+        self.account("a guest call");
+        if starts_over {
+            self.count("started over");
+        }
+        self.count(match &verdict {
+            Verdict::Done(..) => "guest call done",
+            Verdict::Rejected(_) => "handler rejects",
+            Verdict::Failed(CallFailure::Trap(Trap::Deadline(_))) => "handler times out",
+            Verdict::Failed(CallFailure::Trap(_)) => "handler traps",
+            Verdict::Failed(_) => "handler fails",
+            Verdict::Outdated(..) => "state outdated",
+            Verdict::Unreadable(_) => "state unreadable",
+        });
         self.excuse(&job, &verdict);
         let Job { work, message, view, direct, .. } = job;
         let cause = view.cause;
@@ -235,7 +285,8 @@ impl Machine {
                 self.excused.extend(&draft.cancels);
                 let timers = job.pending.iter().flat_map(|pending| &pending.timers);
                 let changed = timers.filter(|(name, _)| draft.timers.contains_key(*name));
-                self.excused.extend(changed.map(|(_, timer)| timer.message.id));
+                let changed = changed.flat_map(|(_, set)| set);
+                self.excused.extend(changed.map(|timer| timer.message.id));
                 if draft.writes.is_empty() {
                     self.excused.insert(job.message.id);
                 }
@@ -248,6 +299,8 @@ impl Machine {
         let Some(Append { position, batch, trim }) = self.append.take() else { return };
         let journal = self.journal.as_mut().expect("open");
         let appended = journal.append(position, batch.as_ref(), trim);
+        self.account("an append");
+        self.count_slow(0, "append slow");
         self.note(format!("append {position:?} trim {trim:?} ok: {}", appended.is_ok()));
         if appended.is_ok() {
             self.facts.extend(self.model.durable(position));
@@ -258,8 +311,17 @@ impl Machine {
     pub(super) fn write_checkpoint(&mut self) {
         let Some(next) = self.checkpoint.take() else { return };
         let written = checkpoint::write(self.file.as_ref().expect("open"), &next);
+        self.account("a checkpoint");
+        self.count_slow(1, "checkpoint slow");
         self.note(format!("checkpoint {:?} ok: {}", next.mark.position, written.is_ok()));
         self.core.event(Event::Checkpointed(written));
+    }
+
+    /// An append or a checkpoint has ended.
+    fn count_slow(&mut self, which: usize, what: &'static str) {
+        if std::mem::take(&mut self.waited[which]) >= SLOW_STEPS {
+            self.count(what);
+        }
     }
 
     pub(super) fn pass_time(&mut self) {
@@ -278,22 +340,27 @@ impl Machine {
     pub(super) fn jump(&mut self) {
         let by = self.rng.random_range(0..JUMP_MS);
         let now = self.clock.now_ms();
-        let now =
-            if self.rng.random() { now + by } else { now.saturating_sub(by).max(START_MS / 2) };
+        let forward = self.rng.random();
+        let now = if forward { now + by } else { now.saturating_sub(by).max(START_MS / 2) };
         self.clock.set(now);
         self.latest_ms = self.latest_ms.max(now);
         self.note(format!("the clock says {now}"));
+        self.count(if forward { "clock set forward" } else { "clock set back" });
     }
 
     /// Something will go wrong with the disk soon.
     pub(super) fn spoil(&mut self) {
-        let soon = self.rng.random_range(0..6);
-        let fault = match self.rng.random_range(0..12u32) {
+        let mut soon = self.rng.random_range(0..6);
+        let fault = match self.rng.random_range(0..14u32) {
             0..3 => Some(Kind::Write),
             3..6 => Some(Kind::Sync),
             6..8 => Some(Kind::Read),
-            8 => Some(Kind::Name),
-            9 => {
+            8..10 => {
+                // They are rare.
+                soon /= 3;
+                Some(Kind::Name)
+            }
+            10..12 => {
                 self.note("full".into());
                 return self.disk.fill(true);
             }
@@ -313,12 +380,14 @@ impl Machine {
         {
             self.disk.stop_in(self.rng.random_range(0..8));
             drop(journal.append(append.position, append.batch.as_ref(), append.trim));
+            self.account("an append");
         }
         if self.rng.random()
             && let (Some(next), Some(file)) = (self.checkpoint.take(), &self.file)
         {
             self.disk.stop_in(self.rng.random_range(0..60));
             drop(checkpoint::write(file, &next));
+            self.account("a checkpoint");
         }
         self.restart(true);
     }
@@ -327,7 +396,7 @@ impl Machine {
     fn restart(&mut self, crashed: bool) {
         self.crashes += 1;
         self.jobs.clear();
-        (self.append, self.checkpoint) = (None, None);
+        (self.append, self.checkpoint, self.waited) = (None, None, [0; 2]);
         if crashed {
             self.die();
         } else {
@@ -351,20 +420,24 @@ impl Machine {
             let opened = catch_unwind(AssertUnwindSafe(|| {
                 open(&self.disk, self.clock.clone(), &self.apps, self.bounds)
             }));
+            let stood = before == self.disk.struck();
+            self.account("an opening");
             match opened {
                 Ok(Ok(opened)) if !self.disk.stopped() => break opened,
-                Ok(Err(error)) if !self.disk.stopped() && before == self.disk.struck() => {
+                Ok(Err(error)) if !self.disk.stopped() && stood => {
                     panic!("it does not open: {error:#}");
                 }
                 Ok(_) => failed += 1,
                 Err(cause) => std::panic::resume_unwind(cause),
             }
             self.note("not opened".into());
+            self.count("opening failed");
         };
         self.disk.spare();
         (self.core, self.journal, self.file) = (core, Some(journal), Some(file));
         let through = self.core.commit.through();
         self.note(format!("opened at {through:?}"));
+        self.count("opened again");
         self.facts.extend(self.model.recovered(through));
         self.model.compare(&self.core, self.latest_ms);
     }
@@ -377,6 +450,7 @@ impl Machine {
     /// An orderly end: everything that was accepted is written, then it is opened again.
     pub(super) fn shut_down(&mut self) {
         self.note("shut down".into());
+        self.count("shut down");
         let restarts = self.crashes;
         self.core.close();
         self.settle();
@@ -394,6 +468,8 @@ impl Machine {
         let how = if self.rng.random() { Crash::Kill } else { Crash::PowerCut };
         self.note(format!("{how:?}"));
         self.disk.crash(how);
+        let place = self.stopped_in.take().unwrap_or("between steps");
+        self.account(place);
     }
 
     /// Nothing waits, runs, or is being written.

@@ -2,8 +2,9 @@
 //! checkpoints, clocks, failures and crashes, over the real journal and state file on a simulated disk. Each file
 //! below has its own handlers in plain Rust, and a model that is obviously right to compare with; `model` holds for
 //! all of them. Invariant: one seed gives one run. `KEYSTEAD_SEEDS=n` runs the first n seeds of each simulation,
-//! `KEYSTEAD_SEED=n` runs that one and prints what happened.
+//! `KEYSTEAD_SEED=n` runs that one and prints what happened; `seeds.txt` has those that failed once.
 
+mod fuzz;
 mod machine;
 mod migrations;
 mod model;
@@ -12,12 +13,11 @@ mod replies;
 mod transfers;
 mod world;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use machine::{Machine, Patience};
 
 use crate::ids::EntityRef;
-use crate::storage::simulated::Struck;
 
 /// Lines of a run that are kept to be shown.
 const TRACE_LINES: usize = 400;
@@ -54,27 +54,50 @@ impl Drop for Trace {
     }
 }
 
+/// How often what happened, by name and, for faults of the disk, where.
+type Counts = BTreeMap<(&'static str, &'static str), u64>;
+
 /// What a run came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
     crashes: usize,
-    struck: Struck,
+    counts: Counts,
+    /// Too few seeds for what is true of many.
+    few: bool,
     trace: Trace,
+}
+
+impl Run {
+    /// How often something happened, wherever.
+    fn times(&self, what: &str) -> u64 {
+        self.counts.iter().filter(|((name, _), _)| *name == what).map(|(_, times)| times).sum()
+    }
+
+    /// A suite in which something hardly ever happens is too kind.
+    fn must_have(&self, what: &[&str], times_min: u64) {
+        for name in what {
+            let times = self.times(name);
+            assert!(times >= times_min || self.few, "{name}: {times} times only");
+        }
+    }
 }
 
 fn entity(app: &str, kind: &str, key: &str) -> EntityRef {
     EntityRef::new(app, kind, key).expect("valid")
 }
 
-/// Runs seeds, and says which one failed and how to run it again; what all of them came to.
-fn every_seed(seeds: u64, simulate: fn(u64) -> Run) -> Run {
+/// Runs seeds, those first that failed once; says which one failed and how to run it again, and what all of them
+/// came to.
+fn every_seed(name: &str, seeds: u64, simulate: fn(u64) -> Run) -> Run {
     let wanted = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
     let (one, count) = (wanted("KEYSTEAD_SEED"), wanted("KEYSTEAD_SEEDS").unwrap_or(seeds));
     let from = wanted("KEYSTEAD_SEEDS_FROM").unwrap_or(0);
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("partition::tests").to_owned();
-    let mut all = Run::default();
-    for seed in one.map_or(from..from + count, |seed| seed..seed + 1) {
+    let mut all = Run { few: one.is_some() || count < seeds, ..Run::default() };
+    let chosen = one.map_or(from..from + count, |seed| seed..seed + 1);
+    let before = failed_once(name).filter(|seed| one.is_none() && !chosen.contains(seed));
+    for seed in before.chain(chosen.clone()) {
         let run = std::panic::catch_unwind(|| simulate(seed));
         let run = run.unwrap_or_else(|cause| {
             eprintln!("seed {seed} failed; again:");
@@ -85,20 +108,26 @@ fn every_seed(seeds: u64, simulate: fn(u64) -> Run) -> Run {
             run.trace.last.iter().for_each(|line| eprintln!("{line}"));
         }
         all.crashes += run.crashes;
-        let (sum, add) = (&mut all.struck, run.struck);
-        sum.kills += add.kills;
-        sum.power_cuts += add.power_cuts;
-        sum.reads += add.reads;
-        sum.writes += add.writes;
-        sum.syncs += add.syncs;
-        sum.names += add.names;
-        sum.full += add.full;
+        for (what, times) in &run.counts {
+            *all.counts.entry(*what).or_default() += times;
+        }
     }
-    eprintln!("{test}: {count} seeds, {} restarts, {:?}", all.crashes, all.struck);
+    eprintln!("{test}: {count} seeds from {from}, {} restarts", all.crashes);
+    for ((what, place), times) in &all.counts {
+        eprintln!("{test}: {what} | {place} | {times}");
+    }
     all
 }
 
-/// True when only some seeds run, chosen by hand: what is true of many need not be of them.
+fn failed_once(name: &str) -> impl Iterator<Item = u64> {
+    let lines = include_str!("seeds.txt").lines();
+    lines.filter_map(move |line| {
+        let (seed, _) = line.strip_prefix(name)?.strip_prefix(' ')?.split_once(' ')?;
+        Some(seed.parse().expect("a number"))
+    })
+}
+
+/// True when one seed runs, to be looked at.
 fn by_hand() -> bool {
     std::env::var_os("KEYSTEAD_SEED").is_some()
 }

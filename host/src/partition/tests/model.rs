@@ -101,6 +101,13 @@ impl Model {
         scheduled.chain(queued.filter(|message| timer(message))).map(|m| m.id).collect()
     }
 
+    /// Its timers that have not run.
+    fn timers(&self, entity: &EntityRef) -> BTreeSet<MessageId> {
+        let queued = self.queued.values().map(|queued| &queued.message);
+        let waiting = self.scheduled.values().chain(queued);
+        waiting.filter(|m| m.timer().is_some() && m.target == *entity).map(|m| m.id).collect()
+    }
+
     /// True while a message is in a mailbox, in the schedule, or dead.
     pub(super) fn waits(&self, id: MessageId) -> bool {
         self.queued.values().any(|queued| queued.message.id == id)
@@ -223,6 +230,11 @@ impl Model {
             ledger.dead.iter().map(|(id, letter)| (*id, DeadLetter::clone(letter))).collect();
         assert_eq!(dead, self.dead, "dead letters");
         assert!(ledger.pauses.iter().eq(&self.pauses), "pauses");
+        for entity in self.rows.keys() {
+            let pending = ledger.pending(entity).map(|all| all.timers.values().flatten());
+            let ids = pending.into_iter().flatten().map(|timer| timer.message.id);
+            assert_eq!(ids.collect::<BTreeSet<_>>(), self.timers(entity), "{entity}: its timers");
+        }
         for (entity, rows) in &self.rows {
             let (prefix, view) = (keys::entity_prefix(entity), core.view.entity(entity));
             let bounds = ScanBounds {

@@ -112,6 +112,17 @@ impl Probe {
         }
     }
 
+    /// Hands on along `route`, each time later, and appends `n` at its end.
+    pub fn relay(&mut self, ctx: &Ctx, route: Vec<String>, n: u64, delay_ms: u64) {
+        match route.split_first() {
+            Some((next, rest)) => {
+                let message = Probe::at(next).relay(rest.to_vec(), n, delay_ms);
+                message.after(Duration::from_millis(delay_ms)).send(ctx);
+            }
+            None => self.list.push(&n),
+        }
+    }
+
     /// Sends a message that works only in attempt `until`, which appends 0, and 1 to `count` behind it.
     pub fn emit_behind_flaky(&mut self, ctx: &Ctx, to: String, until: u32, count: u64) {
         Probe::at(&to).flaky(until, 0).send(ctx);

@@ -100,6 +100,10 @@ impl Audit {
             if message.timer().is_some() && facts.arrived.iter().any(next) {
                 self.asked_away.insert(id);
             }
+            // A cancel is of a name: it takes away too what an operator sent again meanwhile.
+            if message.timer().is_some_and(|name| untimes(facts, &message.target, name)) {
+                self.asked_away.insert(id);
+            }
             let again = facts.arrived.iter().any(|arrived| arrived.id == id);
             let excused = machine.excused.contains(&id) || self.asked_away.contains(&id);
             match end {
@@ -177,8 +181,27 @@ impl Audit {
     }
 
     /// Nothing is due early, and a key stands for one message as long as it is remembered.
-    fn ops(&mut self, machine: &Machine, facts: &Facts) {
+    fn ops(&mut self, machine: &mut Machine, facts: &Facts) {
         for op in &facts.delta.ops {
+            machine.count(match op {
+                Op::Enqueue { .. } => "enqueued",
+                Op::Dequeue { .. } => "dequeued",
+                Op::Schedule { .. } => "scheduled",
+                Op::Unschedule { .. } => "unscheduled",
+                Op::Due { .. } => "due",
+                Op::BackOff { .. } => "backed off",
+                Op::Park { .. } => "parked",
+                Op::Unpark { .. } => "retried by an operator",
+                Op::DropDead { .. } => "dropped by an operator",
+                Op::Outcome { .. } => "outcome kept",
+                Op::Remember { .. } => "key kept",
+                Op::Rewrite { removed: true, .. } => "entity removed",
+                Op::Rewrite { .. } => "entity written whole",
+                Op::Silence { .. } => "silenced",
+                Op::Edit { .. } => "dead letter edited",
+                Op::Pause { paused: true, .. } => "paused",
+                Op::Pause { .. } => "resumed",
+            });
             match op {
                 Op::Due { due_ms, .. } => {
                     assert!(*due_ms <= machine.latest_ms, "{op:?} happens too early");
@@ -227,6 +250,13 @@ impl Audit {
             assert!(ended, "{id} vanished");
         }
     }
+}
+
+/// True when a Delta cancels an entity's timer of that name.
+fn untimes(facts: &Facts, entity: &EntityRef, name: &str) -> bool {
+    let row = format!("untimed/{name}");
+    let writes = facts.delta.writes.as_ref().filter(|writes| writes.entity == *entity);
+    writes.is_some_and(|writes| writes.rows.iter().any(|(key, _)| *key == row))
 }
 
 /// The ids in a Delta's rows of that name.

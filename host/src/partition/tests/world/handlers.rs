@@ -111,13 +111,13 @@ impl Turn<'_> {
                 let timer = self.message(me, step["act"].clone(), origin);
                 self.draft.timers.insert(name.to_owned(), Some((Arc::new(timer), due_ms)));
             }
-            "untimer" => {
-                let timers = self.job.pending.iter().flat_map(|pending| &pending.timers);
-                if let Some((_, timer)) = timers.into_iter().find(|(known, _)| *known == name) {
-                    let id = timer.message.id;
+            "untimer" if !self.silent => {
+                let set = self.job.pending.as_ref().and_then(|pending| pending.timers.get(name));
+                // A timer that is in its mailbox and not running can be taken back too.
+                for timer in set.into_iter().flatten() {
                     self.draft.timers.insert(name.to_owned(), None);
-                    // A timer that is in its mailbox and not running can be taken back too.
-                    self.write(&format!("cancelled/{id}"), "");
+                    self.write(&format!("cancelled/{}", timer.message.id), "");
+                    self.write(&format!("untimed/{name}"), "");
                 }
             }
             "recall" if !self.silent => {
@@ -200,7 +200,7 @@ impl Turn<'_> {
     /// What waits elsewhere and may be taken back, as a query sees it.
     fn pending(&self) -> Bytes {
         let pending = self.job.pending.as_deref().cloned().unwrap_or_default();
-        let timers = pending.timers.values().map(|timer| timer.message.id);
+        let timers = pending.timers.values().flatten().map(|timer| timer.message.id);
         let ids = timers.chain(pending.delayed.into_keys()).chain(pending.callbacks.into_keys());
         let ids: Vec<_> = ids.map(|id| id.to_string()).collect();
         json!(ids).to_string().into()

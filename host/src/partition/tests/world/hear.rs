@@ -29,7 +29,11 @@ impl Sim {
             ($again:expr, $answer:ident) => {
                 match $answer.try_recv() {
                     Err(oneshot::error::TryRecvError::Empty) => return Some($again),
-                    Err(oneshot::error::TryRecvError::Closed) | Ok(Err(_)) => None,
+                    Err(oneshot::error::TryRecvError::Closed) => None,
+                    Ok(Err(refusal)) => {
+                        self.machine.count(name(&refusal));
+                        None
+                    }
                     Ok(Ok(said)) => Some(said.into_inner()),
                 }
             };
@@ -55,6 +59,7 @@ impl Sim {
             }
             Wait::Cancel(id, mut cancelled) => {
                 if heard!(Wait::Cancel(id, cancelled), cancelled) == Some(Cancelled::Yes) {
+                    self.machine.count("cancelled from outside");
                     self.audit.never.insert(id);
                     assert!(!self.audit.did.contains(&id), "{id} ran and was cancelled");
                     assert!(!self.machine.model.waits(id), "{id} was cancelled and waits");
@@ -75,7 +80,8 @@ impl Sim {
                 }
                 Ok(Err(Refusal::MailboxFull { .. } | Refusal::Overloaded { .. })) => {}
                 Ok(Err(Refusal::Paused | Refusal::Removed)) => {}
-                Ok(Err(Refusal::Unavailable(_) | Refusal::IdempotencyMismatch)) => {}
+                Ok(Err(Refusal::IdempotencyMismatch)) => self.machine.count("key refused"),
+                Ok(Err(Refusal::Unavailable(_))) => {}
                 Err(oneshot::error::TryRecvError::Closed) => {}
                 said => panic!("a key that was used took another body: {said:?}"),
             },
@@ -105,6 +111,9 @@ impl Sim {
             let tokens = tokens.filter_map(|token| token.as_str()?.parse::<CallbackToken>().ok());
             self.tokens.extend(tokens);
         }
+        if answer.replayed {
+            self.machine.count("answered again");
+        }
         self.ids.push(answer.id);
         let Answer { id, result, expires_ms, .. } = answer;
         ask.hears(Told { id, result: Some(result), expires_ms }, self.machine.latest_ms);
@@ -121,6 +130,7 @@ impl Sim {
         let version = self.machine.model.versions.get(entity).copied().unwrap_or(0);
         assert!(answer.version <= version, "a query shows what is not durable");
         let CallResult::Reply(body) = &answer.result else { return };
+        self.machine.count("query answered");
         let shown: Vec<String> = serde_json::from_slice(body).expect("JSON");
         let shown: BTreeSet<MessageId> =
             shown.iter().map(|id| id.parse().expect("an id")).collect();
@@ -155,10 +165,11 @@ impl Sim {
     fn hear_used(&mut self, id: MessageId, reply: &[u8], used: CallbackUsed) {
         let before = self.accepted.get(&id);
         let same = before.is_none_or(|before| before == reply);
-        let kept = self.machine.model.outcomes.get(&id);
+        let kept = self.machine.model.outcomes.get(&id).cloned();
         match used {
             CallbackUsed::Now | CallbackUsed::Before => {
                 assert!(used == CallbackUsed::Before || before.is_none(), "{id} was used twice");
+                self.machine.count("callback used");
                 assert!(same, "{id} was used otherwise");
                 assert!(kept.is_some(), "{id} was used and nothing of it is durable");
                 self.accepted.insert(id, reply.to_vec());
@@ -169,5 +180,18 @@ impl Sim {
                 assert!(before.is_none() || !kept, "{id} was forgotten");
             }
         }
+    }
+}
+
+/// What a client counts.
+fn name(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::MailboxFull { .. } => "mailbox full",
+        Refusal::Overloaded { what } => what,
+        Refusal::Unavailable(_) => "unavailable",
+        Refusal::IdempotencyMismatch => "key refused",
+        Refusal::TimedOut(_) => "timed out",
+        Refusal::Paused => "call to what is paused",
+        Refusal::Removed => "removed while it waited",
     }
 }

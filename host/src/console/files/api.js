@@ -1,0 +1,163 @@
+// Asks the admin API, and nobody else. Keeps the token for this tab only, and knows whether the host answers.
+// Invariant: numbers that JavaScript would round stay the text they are.
+
+const TOKEN = "keystead-token";
+const listeners = new Set();
+const state = { away: false, seen: 0 };
+let routes = new Map();
+let asking;
+
+/** A refusal, as the host explained it. */
+export class Problem extends Error {
+  constructor(status, document) {
+    super(document?.detail ?? `The host answered ${status}.`);
+    this.status = status;
+    this.code = document?.code;
+    this.details = document?.details;
+    this.document = document;
+  }
+}
+
+/** No answer came. */
+export class Away extends Error {}
+
+/** A number beyond what JavaScript holds exactly. */
+class Exact {
+  constructor(text) {
+    this.text = text;
+  }
+
+  toString() {
+    return this.text;
+  }
+
+  toJSON() {
+    return JSON.rawJSON ? JSON.rawJSON(this.text) : Number(this.text);
+  }
+}
+
+export function isExact(value) {
+  return value instanceof Exact;
+}
+
+export function parse(text) {
+  return JSON.parse(text, (_key, value, context) =>
+    typeof value === "number" && context?.source !== undefined && !Number.isSafeInteger(value) && String(value) !== context.source
+      ? new Exact(context.source) : value);
+}
+
+export function get(path, signal) {
+  return ask("GET", path, { signal });
+}
+
+/** The JSON of an answer; throws [`Problem`] or [`Away`]. */
+export async function ask(method, path, options = {}) {
+  const answer = await raw(method, path, options);
+  const text = await answer.text();
+  const document = text === "" ? null : tried(text);
+  if (!answer.ok) throw new Problem(answer.status, document);
+  return document;
+}
+
+function tried(text) {
+  try {
+    return parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** An answer as it came, whatever its status. Asks for a token when the host wants one. */
+export async function raw(method, path, { body, headers = {}, signal } = {}) {
+  for (let again = false; ; again = true) {
+    const token = sessionStorage.getItem(TOKEN);
+    const sent = token ? { ...headers, Authorization: `Bearer ${token}` } : headers;
+    let answer;
+    try {
+      answer = await fetch(path, { method, body, headers: sent, signal, cache: "no-store", credentials: "omit", redirect: "error" });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      tell({ away: true });
+      throw new Away("The host does not answer.");
+    }
+    tell({ away: false, seen: Date.now() });
+    if (answer.status !== 401 || !askToken) return answer;
+    // Whoever comes while somebody is being asked waits for the same answer.
+    const since = sessionStorage.getItem(TOKEN);
+    if (since === token) {
+      asking ??= askToken(again || token !== null).finally(() => { asking = undefined; });
+      if (!(await asking)) return answer;
+    }
+  }
+}
+
+let askToken;
+
+/** Who asks a person for a token; resolves to whether there is one. */
+export function onUnauthorized(how) {
+  askToken = how;
+}
+
+export function setToken(token) {
+  if (token) sessionStorage.setItem(TOKEN, token);
+  else sessionStorage.removeItem(TOKEN);
+  tell({});
+}
+
+export function hasToken() {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
+/** Calls `listener` when the host goes away or comes back. */
+export function watch(listener) {
+  listeners.add(listener);
+  listener(state);
+}
+
+function tell(change) {
+  Object.assign(state, change);
+  for (const listener of listeners) listener(state);
+}
+
+/** Learns what this host can do from its own description. */
+export async function learn() {
+  const document = await get("/admin/v1/openapi");
+  routes = new Map();
+  for (const [path, item] of Object.entries(document.paths)) {
+    for (const [method, operation] of Object.entries(item)) {
+      routes.set(`${method.toUpperCase()} ${path.replace(/\{[^}]*\}/g, "{}")}`, operation);
+    }
+  }
+}
+
+/** Whether there is a route such as `POST /admin/v1/dead/{id}/retry`. */
+export function can(route) {
+  return routes.has(route.replace(/\{[^}]*\}/g, "{}"));
+}
+
+/** Whether a route takes a query parameter. */
+export function takes(route, name) {
+  const operation = routes.get(route.replace(/\{[^}]*\}/g, "{}"));
+  return operation?.parameters?.some((one) => one.in === "query" && one.name === name) ?? false;
+}
+
+/** Does something now and again while the page is looked at, until `signal`; never twice at once. */
+export function every(ms, signal, work) {
+  let timer;
+  let busy = false;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (signal.aborted || busy || document.hidden) return;
+    busy = true;
+    try {
+      await work();
+    } catch (error) {
+      if (!signal.aborted && !(error instanceof Away)) console.warn(error.message);
+    }
+    busy = false;
+    if (!signal.aborted && !document.hidden) timer = setTimeout(turn, ms);
+  };
+  document.addEventListener("visibilitychange", turn, { signal });
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  return turn();
+}

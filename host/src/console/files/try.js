@@ -1,0 +1,112 @@
+// Trying a handler: a form from its schema, the answer as it came, and the way to what it caused. Goes through the admin
+// listener, which hands it to ingress.
+
+import { get, raw } from "./api.js";
+import { badge, code, empty, entityLink, failure, field, heading, input, make, messageLink, part, select } from "./dom.js";
+import { form as fieldsOf, indent, isJson } from "./schema.js";
+
+export async function trial({ place, parts: [app, type, name], query, signal }) {
+  const { apps } = await get("/admin/v1/apps", signal);
+  place.append(heading("Try it"));
+  if (!apps.length) {
+    place.append(empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), "."));
+    return;
+  }
+  const chosen = apps.find((one) => one.app === app) ?? apps[0];
+  const { contract } = await get(`/admin/v1/apps/${part(chosen.app)}`, signal);
+  const all = contract.entities.flatMap((entity) => entity.handlers.filter((one) => one.kind !== "internal").map((one) => ({ ...one, type: entity.type })));
+  const handler = all.find((one) => one.type === type && one.name === name) ?? all.find((one) => one.type === type) ?? all[0];
+  const key = input({ value: query.get("key") ?? "", required: true, class: "mono" });
+  const go = (to) => { location.hash = `#/try/${to}${key.value ? `?key=${encodeURIComponent(key.value)}` : ""}`; };
+  const which = select(apps.map((one) => one.app), chosen.app);
+  which.addEventListener("change", () => go(part(which.value)));
+  if (!handler) {
+    place.append(make("div", { class: "row fields" }, field("App", which)), empty("It has no handlers that may be called from outside."));
+    return;
+  }
+  const id = (one) => `${one.type}/${one.name}`;
+  const what = select(all.map((one) => [id(one), `${one.type}.${one.name}`]), id(handler));
+  what.addEventListener("change", () => go(`${part(chosen.app)}/${what.value.split("/").map(part).join("/")}`));
+  const result = make("div", { class: "result", "aria-live": "polite" });
+  place.append(make("section", { class: "card" }, make("div", { class: "row fields" }, field("App", which), field("Handler", what)),
+    form(chosen.app, handler, key, result, signal)), result);
+}
+
+function form(app, handler, key, result, signal) {
+  const command = handler.kind === "command";
+  const json = handler.input.json;
+  const argument = json === undefined ? bytes(handler.input.bytes) : { ...fieldsOf(json), type: () => "application/json" };
+  const how = select([["call", "call: wait for the result"], ["send", "send: queue it"]]);
+  const delay = input({ placeholder: "10s, 1h 30m" });
+  const again = input();
+  const delayBox = field("Delay", delay, "optional");
+  delayBox.hidden = true;
+  how.addEventListener("change", () => { delayBox.hidden = how.value !== "send"; });
+  const run = make("button", { type: "submit" }, command ? "Run" : "Read");
+  const box = make("form", { class: "trial", noValidate: true }, make("p", {}, badge(handler.kind), handler.about ? ` ${handler.about}` : ""),
+    make("div", { class: "fields" }, field("Key", key, `which ${handler.type}: any text of at most 512 bytes`), argument.boxes),
+    command ? make("details", {}, make("summary", {}, "More"), make("div", { class: "fields" }, field("How", how), delayBox, field("Idempotency-Key", again, "optional: makes a repetition safe"))) : null,
+    make("div", { class: "row" }, run));
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.requestSubmit();
+  });
+  box.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const problem = keyProblem(key) ?? argument.problem();
+    if (problem) return result.replaceChildren(failure(new Error(problem)));
+    const verb = command ? how.value : "read";
+    const more = verb === "send" && delay.value ? `&delay=${encodeURIComponent(delay.value)}` : "";
+    const path = `/admin/v1/try/${[app, handler.type, key.value, handler.name].map(part).join("/")}?how=${verb}${more}`;
+    const headers = { "Content-Type": argument.type() };
+    if (command && again.value) headers["Idempotency-Key"] = again.value;
+    run.disabled = true;
+    const began = performance.now();
+    try {
+      const answer = await raw("POST", path, { body: argument.body(), headers, signal });
+      result.replaceChildren(await answered(answer, performance.now() - began, `${app}/${handler.type}/${key.value}`, verb));
+    } catch (error) {
+      if (!signal.aborted) result.replaceChildren(failure(error));
+    }
+    run.disabled = false;
+  });
+  return box;
+}
+
+function keyProblem(key) {
+  const size = new TextEncoder().encode(key.value).length;
+  key.setAttribute("aria-invalid", String(size === 0 || size > 512));
+  if (size === 0) return "Key is missing: it says which entity.";
+  return size > 512 ? `Key has ${size} bytes; at most 512 are taken.` : undefined;
+}
+
+/** A body of bytes: a file, or text. */
+function bytes(type) {
+  const file = make("input", { type: "file" });
+  const text = make("textarea", { spellcheck: false, rows: 3 });
+  return {
+    boxes: [field("File", file, type && type !== "*/*" ? `bytes: ${type}` : "bytes"), field("or text", text, "sent as UTF-8")],
+    problem: () => undefined,
+    type: () => file.files[0]?.type || (type && type !== "*/*" ? type : "application/octet-stream"),
+    body: () => file.files[0] ?? text.value,
+  };
+}
+
+async function answered(answer, took, entity, verb) {
+  const kind = answer.headers.get("content-type") ?? "";
+  const id = answer.headers.get("keystead-id");
+  const replayed = answer.headers.get("idempotency-replayed") === "true";
+  const text = await answer.text();
+  const shown = /json/.test(kind) && isJson(text) ? indent(text) : text;
+  const problem = !answer.ok && isJson(text) ? JSON.parse(text) : undefined;
+  const box = make("section", { class: `card answer ${answer.ok ? "good" : "bad"}` },
+    make("h2", {}, `${answer.status} ${answer.statusText}`, make("span", { class: "soft" }, ` in ${took.toFixed(took < 10 ? 1 : 0)} ms`)),
+    problem ? make("p", { class: "reason whole" }, `${problem.detail ?? problem.title} (${problem.code})`) : null,
+    make("pre", { tabIndex: 0, "aria-label": "The answer" }, shown || "nothing"));
+  const facts = make("p", { class: "row" }, entityLink(entity));
+  if (id && verb !== "read") facts.append(messageLink(id, "its journey"), make("span", { class: "soft mono" }, id));
+  if (replayed) facts.append(badge("replayed"));
+  const tag = answer.headers.get("etag");
+  if (tag) facts.append(make("span", { class: "soft" }, `version ${tag.replaceAll('"', "")}`));
+  box.append(facts);
+  return box;
+}

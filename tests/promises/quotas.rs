@@ -1,0 +1,167 @@
+//! An app that wants more than its share gets its share: what is beyond its quotas is refused at once with the time to come
+//! back, nothing accepted is lost, and its neighbours hardly notice, whether it floods the door or has a backlog within.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::harness::{Client, Guest, Host};
+
+/// Rounds that no deadline lets through.
+const ENDLESS: u64 = 100_000_000_000;
+
+async fn two_apps(quotas: Value) -> Host {
+    let host = Host::start().await;
+    host.deploy_with(Guest::Hostile, "noisy", json!({"quotas": quotas})).await;
+    host.deploy_with(Guest::Hostile, "quiet", json!({})).await;
+    host
+}
+
+/// Bumps as fast as answers come, until told; gives how many were taken and how many refused.
+async fn flood(client: Client, key: String, until: Instant) -> (u32, u32) {
+    let (mut taken, mut refused) = (0, 0);
+    while Instant::now() < until {
+        let answer = client.call(&format!("noisy/probe/{key}"), "bump", json!({})).answer().await;
+        if answer.status == 200 {
+            taken += 1;
+            continue;
+        }
+        let answer = answer.expect_problem(429, "over_quota");
+        assert_eq!(answer.json()["retryable"], true, "{answer:?}");
+        let after: u64 =
+            answer.header("retry-after").and_then(|s| s.parse().ok()).expect("seconds");
+        assert!((1..=2).contains(&after), "{answer:?}");
+        refused += 1;
+    }
+    (taken, refused)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_its_rate_an_app_is_refused_and_what_was_taken_is_there() {
+    let host = two_apps(json!({"requests_per_s": 50, "requests_burst": 10})).await;
+    let began = Instant::now();
+    let until = began + Duration::from_secs(2);
+    let mut floods = JoinSet::new();
+    for key in 0..4 {
+        floods.spawn(flood(host.client(), key.to_string(), until));
+    }
+    let all = floods.join_all().await;
+    let (taken, refused) = all.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let most = 10 + 50 * (began.elapsed().as_secs() as u32 + 1);
+    assert!(taken >= 10 && taken <= most && refused > 0, "{taken} taken, {refused} refused");
+    let mut there = 0;
+    for key in 0..4 {
+        let shown =
+            host.client().admin(Method::GET, format!("/admin/v1/entities/noisy/probe/{key}"));
+        there += shown.ok().await["version"].as_u64().expect("a version");
+    }
+    assert_eq!(there, u64::from(taken), "as many effects as yeses");
+    host.client().call("quiet/probe/a", "bump", json!({})).ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hot_entity_and_many_requests_at_once_have_quotas_of_their_own() {
+    let host = two_apps(json!({"entity_requests_per_s": 5})).await;
+    let client = host.client();
+    let mut refused = 0;
+    for _ in 0..40 {
+        let answer = client.call("noisy/probe/hot", "bump", json!({})).answer().await;
+        refused += u32::from(answer.status == 429);
+    }
+    assert!(refused > 0, "40 calls were not over 5 a second");
+    client.call("noisy/probe/cold", "bump", json!({})).ok().await;
+
+    let at_once = json!({"quotas": {"requests_at_once_max": 1}, "deadline_ms": 1500});
+    host.deploy_with(Guest::Hostile, "noisy", at_once).await;
+    let slow = client.clone();
+    let slow = tokio::spawn(async move {
+        // The place may be taken by one of the quick calls below.
+        loop {
+            let call = slow.call("noisy/probe/slow", "bump_slowly", json!({"rounds": ENDLESS}));
+            let status = call.answer().await.status;
+            if status != 429 {
+                return status;
+            }
+        }
+    });
+    let mut refused = 0;
+    while !slow.is_finished() {
+        let answer = client.call("noisy/probe/other", "bump", json!({})).answer().await;
+        if answer.status == 429 {
+            refused += 1;
+            answer.expect_problem(429, "over_quota");
+        }
+    }
+    assert_eq!(slow.await.expect("joined"), 504, "it ran to its deadline");
+    assert!(refused > 0, "nothing was refused beside the slow call");
+    client.call("noisy/probe/other", "bump", json!({})).ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_over_an_apps_size_are_refused_from_outside_and_within() {
+    let host = two_apps(json!({"message_bytes_max": 200})).await;
+    let client = host.client();
+    let text = "x".repeat(300);
+    let answer = client.call("noisy/probe/a", "note", json!({"text": text})).answer().await;
+    answer.expect_problem(413, "too_large");
+    client.call("quiet/probe/a", "note", json!({"text": text})).ok().await;
+    client.call("noisy/probe/a", "note", json!({"text": "short"})).ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entity_grows_to_its_apps_size_and_no_further() {
+    let host = two_apps(json!({"state_bytes_max": 2000})).await;
+    let client = host.client();
+    let note = |bytes: usize| {
+        let text = "x".repeat(bytes);
+        client.call("noisy/probe/a", "note", json!({"text": text})).answer()
+    };
+    note(1_000).await.expect_status(200);
+    let refused = note(2_100).await.expect_problem(500, "handler_trapped");
+    let said = refused.json();
+    assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("2000")), "{said}");
+    assert_eq!(said["retryable"], false);
+    let mut appended = 0;
+    while client.call("noisy/probe/a", "append", json!({"n": 1})).answer().await.status == 200 {
+        appended += 1;
+        assert!(appended < 1_000, "nothing bounds it");
+    }
+    assert!(appended > 5, "{appended} were appended to 1 000 bytes");
+    // Less is always allowed, and makes room.
+    note(10).await.expect_status(200);
+    client.call("noisy/probe/a", "append", json!({"n": 1})).ok().await;
+    client.call("noisy/probe/b", "append", json!({"n": 1})).ok().await;
+}
+
+/// A backlog of one app does not hold up another's calls: turns go round the apps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_one_app_does_not_hold_up_another() {
+    let host = two_apps(json!({})).await;
+    let client = host.client();
+    let alone = slowest(&client, 100).await;
+    for n in 0..40 {
+        let input = json!({"to": format!("sink{n}"), "first": n * 1000, "count": 900});
+        client.call(&format!("noisy/probe/e{n}"), "emit", input).ok().await;
+    }
+    let waiting = host.totals().await.queued;
+    let beside = slowest(&client, 100).await;
+    let left = host.totals().await.queued;
+    println!("{waiting} waited, {left} were left; slowest call alone {alone:?}, beside {beside:?}");
+    assert!(waiting > 1_000, "there was no backlog: {waiting}");
+    // Far less than the backlog takes; a bound of time, not a measurement (see BENCH.md for that).
+    assert!(beside < Duration::from_secs(3), "alone {alone:?}, beside a backlog {beside:?}");
+    host.quiet().await;
+}
+
+async fn slowest(client: &Client, calls: u32) -> Duration {
+    let mut slowest = Duration::ZERO;
+    for n in 0..calls {
+        let began = Instant::now();
+        client.call(&format!("quiet/probe/{}", n % 7), "bump", json!({})).ok().await;
+        slowest = slowest.max(began.elapsed());
+    }
+    slowest
+}

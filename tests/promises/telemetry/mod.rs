@@ -1,0 +1,8 @@
+//! What a host says of itself is true, whole and bounded: metrics count what was done and no key is in them, the
+//! dashboard asks for what exists, a causal chain is one trace, and no secret is in a log.
+
+mod collector;
+mod logs;
+mod metrics;
+mod page;
+mod traces;
