@@ -75,7 +75,7 @@ async fn the_doctor_counts_what_is_there_and_changes_nothing() {
     assert_eq!((code, &report["healthy"]), (0, &json!(true)), "{report:#}");
     let census = &report["partitions"][0];
     // Each round leaves 3 delayed messages and 3 timers, one message that backs off, and one dead letter.
-    for (what, count) in [("entities", 8), ("queued", 2), ("scheduled", 12), ("dead", 2)] {
+    for (what, count) in [("entities", 10), ("queued", 2), ("scheduled", 12), ("dead", 2)] {
         assert_eq!(census[what], count, "{what}: {report:#}");
     }
     assert_eq!(report["apps"][0]["app"], "app", "{report:#}");

@@ -48,6 +48,9 @@ async fn opens(name: &str) {
     })
     .await;
     holds(&host, &kept).await;
+    if !name.starts_with("format-2-") {
+        operated(&host).await;
+    }
     let client = host.client();
     for (count, entity) in [(6, "e0"), (5, "e1")] {
         let entity = format!("app/probe/{entity}");
@@ -102,6 +105,16 @@ async fn holds(host: &Host, kept: &Kept) {
     }
     // Three delayed ones and one that backs off, of each round.
     assert_eq!(pending, 8);
+}
+
+/// What operators did from format 3 on is as they left it.
+async fn operated(host: &Host) {
+    let paused = host.client().admin(Method::GET, "/admin/v1/pauses").ok().await;
+    assert_eq!(paused["paused"], json!(["nobody0", "nobody1"]));
+    for round in 0..2 {
+        let gone = host.entity(&format!("app/probe/gone{round}")).await;
+        assert_eq!((&gone["removed"], &gone["version"]), (&json!(true), &json!(2)), "{gone}");
+    }
 }
 
 /// Writes a fixture: the folder of a host that was killed, without the code that any host compiles anew.

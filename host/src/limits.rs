@@ -238,6 +238,14 @@ pub const RECENT_OUTCOME_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How often a query runs again that found state of an older version: once after the entity was brought up to
 /// date, and once before when that happened while it ran.
 pub const OUTDATED_RETRIES_MAX: u8 = 2;
+/// What operators may pause: apps, types and entities, in one partition.
+pub const PAUSES_MAX: usize = 10_000;
+/// Operators' writes that wait for running commands, in one partition.
+pub const OPERATIONS_MAX: usize = 1_000;
+/// Messages or dead letters that one page of a listing looks at, whether they match or not.
+pub const LOOK_ROWS_MAX: usize = 20_000;
+/// Rows of one entity's state that operators see at once.
+pub const STATE_ROWS_SHOWN_MAX: usize = 50_000;
 /// Pause before a partition whose storage failed is reopened.
 pub const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 /// redb's page cache for the state file.
@@ -376,6 +384,12 @@ pub const HTTP2_ERRORS_MAX: usize = 1_024;
 pub const HTTP2_SEND_BYTES_MAX: usize = 256 * 1024;
 /// Time that open requests get at shutdown.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of an entity's body that an operator writes: all of a transaction in hex digits, twice over.
+pub const ENTITY_BODY_BYTES_MAX: usize = 4 * TRANSACTION_BYTES_MAX;
+/// Entities that operators write at once, over all connections.
+pub const ADMIN_PUTS_MAX: usize = 4;
+/// Bytes of entities after which a page of an export ends.
+pub const EXPORT_PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Rows of a page of a listing when the client does not say.
 pub const PAGE_ROWS: usize = 100;
 /// Most rows of one page of a listing.

@@ -11,8 +11,8 @@ use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::metrics::Gauges;
 use crate::partition::journey::Walk;
 use crate::partition::request::{
-    Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
-    Invocation, Journey, MessageStatus, PartitionStatus, Refusal, Send, Turns, Verdict,
+    Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, Journey,
+    MessageStatus, PartitionStatus, Refusal, Send, Turns, Verdict,
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
@@ -29,7 +29,8 @@ struct Table {
 }
 
 impl Router {
-    /// Opens every partition under `data`, creating the first one when there is none. Blocks.
+    /// Opens every partition under `data`, creating the first one when there is none; with `paused`, everything
+    /// is paused before anything starts. Blocks.
     ///
     /// # Errors
     /// When a partition's files cannot be opened or are damaged.
@@ -38,10 +39,10 @@ impl Router {
         registry: Arc<Registry>,
         engine: Engine,
         clock: Arc<dyn Clock>,
-        workers: usize,
+        (workers, paused): (usize, bool),
     ) -> anyhow::Result<Self> {
         let folder = data.join("partitions").join("0");
-        let config = PartitionConfig { folder, registry, engine, clock, workers };
+        let config = PartitionConfig { folder, registry, engine, clock, workers, paused };
         let (partition, thread) = Partition::start(config)?;
         let threads = Mutex::new(vec![thread]);
         Ok(Self(Arc::new(Table { ranges: vec![(0, partition)], threads })))
@@ -134,41 +135,28 @@ impl Router {
         self.owner(entity.ring()).entity(entity).await
     }
 
-    /// Dead letters of `app` (of all apps when `None`), in order of their ids after `after`.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_letters(
-        &self,
-        app: Option<&str>,
-        after: Option<MessageId>,
-        limit: usize,
-    ) -> Answered<Vec<DeadLetterInfo>> {
-        self.first().dead_letters(app, after, limit).await
+    /// The partition of an entity, for what operators do.
+    #[must_use]
+    pub fn of_entity(&self, entity: &EntityRef) -> &Partition {
+        self.owner(entity.ring())
     }
 
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_letter(&self, id: MessageId) -> Answered<Option<DeadLetterInfo>> {
-        self.owner(id.ring()).dead_letter(id).await
+    /// The partition of a message, for what operators do.
+    #[must_use]
+    pub fn of_message(&self, id: MessageId) -> &Partition {
+        self.owner(id.ring())
     }
 
-    /// Sends a dead letter again, with its attempts at zero.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_retry(&self, id: MessageId) -> Answered<DeadSettled> {
-        self.owner(id.ring()).settle_dead(id, true).await
+    /// All partitions, for what operators do to many entities.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<&Partition> {
+        self.0.ranges.iter().map(|(_, partition)| partition).collect()
     }
 
-    /// Forgets a dead letter.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_drop(&self, id: MessageId) -> Answered<DeadSettled> {
-        self.owner(id.ring()).settle_dead(id, false).await
+    /// Listings cover all partitions; there is one until partitions can split.
+    #[must_use]
+    pub fn listed(&self) -> &Partition {
+        self.first()
     }
 
     /// Resolves or rejects a callback.
@@ -288,7 +276,6 @@ impl Router {
         after.saturating_sub(1)
     }
 
-    /// Listings cover all partitions; there is one until partitions can split.
     fn first(&self) -> &Partition {
         &self.0.ranges[0].1
     }

@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub admin: SocketAddr,
     /// Executor threads; 0 means one per processor.
     pub workers: usize,
+    /// Whether to pause everything before anything starts.
+    pub paused: bool,
     /// The program that compiles components in a child process, mostly this one; `None` compiles
     /// here.
     pub compiler: Option<PathBuf>,
@@ -187,8 +189,14 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
     let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))
         .with_context(|| format!("the deployed apps in {} could not be opened", apps.display()))?;
     let registry = Arc::new(registry);
-    let router = Router::open(data, Arc::clone(&registry), engine, Arc::clone(clock), workers)
-        .with_context(|| format!("the entities in {} could not be opened", data.display()))?;
+    let router = Router::open(
+        data,
+        Arc::clone(&registry),
+        engine,
+        Arc::clone(clock),
+        (workers, config.paused),
+    )
+    .with_context(|| format!("the entities in {} could not be opened", data.display()))?;
     Ok((registry, router))
 }
 
@@ -275,6 +283,7 @@ mod tests {
             listen,
             admin,
             workers: 1,
+            paused: false,
             compiler: None,
             otlp: None,
             rules: Rules::default(),

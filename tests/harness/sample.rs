@@ -81,6 +81,10 @@ async fn fill(host: &Host, round: usize, kept: &mut Kept) {
         let sent = client.send(&format!("{app}/probe/poisoned{round}"), "poison", poison);
         kept.ids.push(sent.answer().await.expect_status(202).id());
     }
+    let gone = format!("app/probe/gone{round}");
+    call(gone.clone(), "bump", json!({})).ok().await;
+    client.admin(Method::DELETE, format!("/admin/v1/entities/{gone}")).ok().await;
+    client.admin(Method::PUT, format!("/admin/v1/pauses?app=nobody{round}")).ok().await;
     settled(host, round + 1).await;
 }
 
@@ -98,6 +102,7 @@ async fn settled(host: &Host, rounds: usize) {
 pub(crate) async fn served(client: &Client, kept: &Kept) -> Served {
     let mut served = Served::new();
     let mut questions = vec!["/admin/v1/apps".to_owned(), "/admin/v1/dead".to_owned()];
+    questions.extend(["/admin/v1/pauses", "/admin/v1/timers"].map(ToOwned::to_owned));
     questions.extend(["app", "strict"].map(|app| format!("/admin/v1/entities/{app}/probe")));
     let entities = (0..6).map(|n| format!("e{n}")).chain(["large0".into(), "large1".into()]);
     let entities: Vec<String> = entities.map(|key| format!("app/probe/{key}")).collect();

@@ -13,6 +13,7 @@ mod durable;
 mod exactly_once;
 mod isolated;
 mod nothing_lost;
+mod operators;
 mod order;
 mod quotas;
 mod replies;

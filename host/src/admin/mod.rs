@@ -7,6 +7,7 @@ mod audit;
 mod dead;
 mod entities;
 mod history;
+mod messages;
 mod openapi;
 mod routes;
 mod settings;
@@ -33,8 +34,10 @@ use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
 use crate::metrics::{self, Gauges};
+use crate::partition::request::Settle;
 use crate::registry::Registry;
 use crate::router::Router;
+use messages::entity_of;
 use routes::{Found, Id};
 
 /// Serves the admin listener. Share it in an [`Arc`].
@@ -53,6 +56,8 @@ pub struct Admin {
     backups: Backups,
     /// One snapshot at a time.
     copies: Semaphore,
+    /// Few entities are written at once: each body is in memory whole.
+    puts: Semaphore,
     started: Duration,
     /// Where ingress listens, and itself.
     ingress: (SocketAddr, Arc<dyn Tries>),
@@ -89,6 +94,7 @@ impl Admin {
             door: Door::new(Arc::clone(&access), false),
             deploys: Arc::new(Semaphore::new(1)),
             copies: Semaphore::new(1),
+            puts: Semaphore::new(limits::ADMIN_PUTS_MAX),
             router,
             registry,
             clock,
@@ -173,7 +179,20 @@ impl Admin {
             | Id::UnsetSecret => self.change_app(parts, body, found, facts).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
-            Id::Entity => self.entity(first, second, third).await,
+            Id::Entity => self.entity(entity_of([first, second, third])?).await,
+            Id::EntityPut => {
+                self.entity_put(parts, body, entity_of([first, second, third])?, facts).await
+            }
+            Id::EntityRemove => self.entity_remove(entity_of([first, second, third])?, facts).await,
+            Id::Export => self.export(parts, first, second).await,
+            Id::Pauses => self.pauses().await,
+            Id::Pause => self.pause(parts, true, facts).await,
+            Id::Resume => self.pause(parts, false, facts).await,
+            Id::Messages => self.messages(parts, false).await,
+            Id::Message => self.message(first).await,
+            Id::MessageCancel => self.message_cancel(first).await,
+            Id::Timers => self.messages(parts, true).await,
+            Id::TimerCancel => self.timer_cancel(parts, entity_of([first, second, third])?).await,
             Id::History => self.history(parts, first, second, third).await,
             Id::Turns => self.turns(parts).await,
             Id::Journey => self.journey(first).await,
@@ -185,6 +204,9 @@ impl Admin {
             Id::DeadLetter => self.dead_letter(first, caller).await,
             Id::DeadDrop => self.dead_drop(first, caller, facts).await,
             Id::DeadRetry => self.dead_retry(first, caller, facts).await,
+            Id::DeadEdit => self.dead_edit(parts, body, first, caller, facts).await,
+            Id::DeadRetryAll => self.dead_many(parts, Settle::Retry, facts).await,
+            Id::DeadDropAll => self.dead_many(parts, Settle::Drop, facts).await,
             Id::Tokens => self.tokens(),
             Id::TokenCreate => self.token_create(parts, body, facts).await,
             Id::TokenRevoke => self.token_revoke(first, facts).await,

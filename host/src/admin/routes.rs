@@ -47,6 +47,17 @@ pub(super) enum Id {
     Logs,
     Entities,
     Entity,
+    EntityPut,
+    EntityRemove,
+    Export,
+    Pauses,
+    Pause,
+    Resume,
+    Messages,
+    Message,
+    MessageCancel,
+    Timers,
+    TimerCancel,
     History,
     Turns,
     Journey,
@@ -54,7 +65,10 @@ pub(super) enum Id {
     DeadLetters,
     DeadLetter,
     DeadDrop,
+    DeadEdit,
     DeadRetry,
+    DeadRetryAll,
+    DeadDropAll,
     Snapshots,
     Snapshot,
     SnapshotRemove,
@@ -91,7 +105,9 @@ impl Route {
         match self.id {
             Id::Health => Reach::Open,
             Id::OpenApi | Id::Apps => Reach::Shown,
-            Id::DeadLetters | Id::DeadLetter | Id::DeadDrop | Id::DeadRetry => Reach::Shown,
+            Id::DeadLetters | Id::DeadLetter | Id::DeadEdit | Id::DeadDrop | Id::DeadRetry => {
+                Reach::Shown
+            }
             _ if self.braced().any(|part| part == "app") => Reach::App,
             _ => Reach::Host,
         }
@@ -134,6 +150,16 @@ const PARTS_MAX: usize = 4;
 
 const AFTER: (&str, &str) = ("after", "the `next` of the page before");
 const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
+const APP: (&str, &str) = ("app", "of this app only");
+const KIND: (&str, &str) = ("type", "of this entity type only");
+const KEY: (&str, &str) = ("key", "of the entity with this key only");
+const HANDLER: (&str, &str) = ("handler", "for this handler only");
+const REASON: (&str, &str) = ("reason", "whose reason contains this");
+const PARKED_FROM: (&str, &str) = ("parked_from", "parked at this RFC 3339 time or later");
+const PARKED_UNTIL: (&str, &str) = ("parked_until", "parked before this RFC 3339 time");
+const STEP: (&str, &str) = ("after", "the `next` of the step before");
+const THROUGH: (&str, &str) =
+    ("through", "the `through` of the step before: what is parked since is not of this pass");
 
 const BREAKING: (&str, &str) = ("breaking", "true: also when callers or stored state may break");
 
@@ -261,6 +287,93 @@ pub(super) static ROUTES: &[Route] = &[
         &[],
     ),
     route(
+        Id::EntityPut,
+        Method::PUT,
+        "/admin/v1/entities/{app}/{type}/{key}",
+        Role::Operate,
+        "Writes an entity's state, in a turn of its own; the body is as it is shown",
+        &[
+            ("if_version", "the version that it must have, `absent`, or `any`"),
+            (
+                "mode",
+                "replace (the default), merge, or import: replace, with timers and the version",
+            ),
+        ],
+    ),
+    route(
+        Id::EntityRemove,
+        Method::DELETE,
+        "/admin/v1/entities/{app}/{type}/{key}",
+        Role::Operate,
+        "Removes all of an entity: state, timers, mailbox, dead letters",
+        &[],
+    ),
+    route(
+        Id::Export,
+        Method::GET,
+        "/admin/v1/export/{app}/{type}",
+        Role::Read,
+        "Entities whole, each as it is at one moment; pages may be short",
+        &[("prefix", "what their keys begin with"), AFTER, LIMIT],
+    ),
+    route(Id::Pauses, Method::GET, "/admin/v1/pauses", Role::Read, "What is paused", &[]),
+    route(
+        Id::Pause,
+        Method::PUT,
+        "/admin/v1/pauses",
+        Role::Operate,
+        "Pauses an app, a type, an entity, or everything: commands wait, queries go on",
+        &[APP, KIND, KEY, ("all", "true: everything")],
+    ),
+    route(
+        Id::Resume,
+        Method::DELETE,
+        "/admin/v1/pauses",
+        Role::Operate,
+        "Ends a pause",
+        &[APP, KIND, KEY, ("all", "true: the pause of everything")],
+    ),
+    route(
+        Id::Messages,
+        Method::GET,
+        "/admin/v1/messages",
+        Role::Read,
+        "Messages that wait: in mailboxes as they arrived, then scheduled ones by time",
+        &[APP, KIND, KEY, ("stage", "queued, running, backing_off or scheduled"), AFTER, LIMIT],
+    ),
+    route(
+        Id::Message,
+        Method::GET,
+        "/admin/v1/messages/{id}",
+        Role::Read,
+        "One message that waits or is dead, with its input",
+        &[],
+    ),
+    route(
+        Id::MessageCancel,
+        Method::DELETE,
+        "/admin/v1/messages/{id}",
+        Role::Operate,
+        "Cancels a message that has not started",
+        &[],
+    ),
+    route(
+        Id::Timers,
+        Method::GET,
+        "/admin/v1/timers",
+        Role::Read,
+        "Named timers: those that are due and wait, then the others by time",
+        &[APP, KIND, KEY, AFTER, LIMIT],
+    ),
+    route(
+        Id::TimerCancel,
+        Method::DELETE,
+        "/admin/v1/timers/{app}/{type}/{key}",
+        Role::Operate,
+        "Cancels an entity's timer",
+        &[("name", "the timer's name")],
+    ),
+    route(
         Id::History,
         Method::GET,
         "/admin/v1/entities/{app}/{type}/{key}/history",
@@ -302,7 +415,31 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/dead",
         Role::Read,
         "Dead letters in order of their ids",
-        &[("app", "of this app only"), AFTER, LIMIT],
+        &[APP, KIND, HANDLER, REASON, PARKED_FROM, PARKED_UNTIL, AFTER, LIMIT],
+    ),
+    route(
+        Id::DeadRetryAll,
+        Method::POST,
+        "/admin/v1/dead/retry",
+        Role::Operate,
+        "Sends those that match again, in the order in which they arrived; one step of them",
+        &[APP, KIND, HANDLER, REASON, PARKED_FROM, PARKED_UNTIL, STEP, THROUGH, LIMIT],
+    ),
+    route(
+        Id::DeadDropAll,
+        Method::POST,
+        "/admin/v1/dead/drop",
+        Role::Operate,
+        "Forgets those that match; one step of them",
+        &[APP, KIND, HANDLER, REASON, PARKED_FROM, PARKED_UNTIL, STEP, THROUGH, LIMIT],
+    ),
+    route(
+        Id::DeadEdit,
+        Method::PUT,
+        "/admin/v1/dead/{id}",
+        Role::Operate,
+        "Changes its input to the body, which must fit its handler",
+        &[("retry", "true: sends it again, too")],
     ),
     route(Id::DeadLetter, Method::GET, "/admin/v1/dead/{id}", Role::Read, "One dead letter", &[]),
     route(Id::DeadDrop, Method::DELETE, "/admin/v1/dead/{id}", Role::Operate, "Forgets it", &[]),
@@ -426,6 +563,9 @@ mod tests {
             (Method::GET, "/admin/v1/entities/b/a/a%2Fb", Id::Entity, ["b", "a", "a%2Fb", ""]),
             (Method::DELETE, "/admin/v1/dead/msg_1", Id::DeadDrop, ["msg_1", "", "", ""]),
             (Method::POST, "/admin/v1/dead/msg_1/retry", Id::DeadRetry, ["msg_1", "", "", ""]),
+            (Method::POST, "/admin/v1/dead/retry", Id::DeadRetryAll, ["", "", "", ""]),
+            (Method::PUT, "/admin/v1/entities/b/a/k", Id::EntityPut, ["b", "a", "k", ""]),
+            (Method::DELETE, "/admin/v1/timers/b/a/k", Id::TimerCancel, ["b", "a", "k", ""]),
         ] {
             let found = find(&method, path).expect(path);
             assert_eq!((found.route.id, found.parts), (id, parts), "{path}");

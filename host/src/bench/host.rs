@@ -187,6 +187,7 @@ impl Inside {
             listen: any,
             admin: any,
             workers: 0,
+            paused: false,
             compiler: Some(program.to_path_buf()),
             otlp: None,
             rules: Rules::default(),

@@ -1,6 +1,7 @@
-//! `keystead dead ls|show|retry|drop`: messages that could not be processed, parked whole with their reason.
-//! Invariant: nothing leaves the list but by `retry` or `drop`, one id at a time.
+//! `keystead dead ls|show|edit|retry|drop`: messages that could not be processed, parked whole with their reason.
+//! Invariant: nothing leaves the list but by `retry` or `drop`, for ids or for a filter that was said.
 
+use anyhow::bail;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
@@ -18,18 +19,63 @@ pub(super) enum Verb {
     Ls(LsArgs),
     /// Show one dead letter whole: message, reason and attempts
     Show(OneArgs),
-    /// Send dead letters again, with their attempts at zero
+    /// Change a dead letter's input; it must fit its handler
+    Edit(EditArgs),
+    /// Send dead letters again, with their attempts at zero: by id, or all that match, in the order they came
     Retry(SomeArgs),
-    /// Forget dead letters for good
+    /// Forget dead letters for good: by id, or all that match
     Drop(SomeArgs),
+}
+
+/// Which dead letters, by what they are.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Filter {
+    /// Only those of this app
+    #[arg(long)]
+    app: Option<String>,
+    /// Only those for this entity type
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Only those for this handler
+    #[arg(long)]
+    handler: Option<String>,
+    /// Only those whose reason contains this
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only those parked at this time or later, e.g. 2030-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME")]
+    parked_from: Option<String>,
+    /// Only those parked before this time
+    #[arg(long, value_name = "TIME")]
+    parked_until: Option<String>,
+}
+
+impl Filter {
+    fn all(&self) -> [(&'static str, Option<&str>); 6] {
+        [
+            ("app", self.app.as_deref()),
+            ("type", self.kind.as_deref()),
+            ("handler", self.handler.as_deref()),
+            ("reason", self.reason.as_deref()),
+            ("parked_from", self.parked_from.as_deref()),
+            ("parked_until", self.parked_until.as_deref()),
+        ]
+    }
+
+    fn on(&self, path: Path) -> Path {
+        self.all().into_iter().fold(path, |path, (name, value)| path.maybe(name, value))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().iter().all(|(_, value)| value.is_none())
+    }
 }
 
 /// Which dead letters to list.
 #[derive(Debug, clap::Args)]
 pub(super) struct LsArgs {
-    /// Only those of this app
-    #[arg(long)]
-    app: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only ids after this one: the way to the next page
     #[arg(long, value_name = "ID")]
     after: Option<MessageId>,
@@ -49,12 +95,32 @@ pub(super) struct OneArgs {
     admin: AdminUrl,
 }
 
-/// One or more dead letters.
+/// What to change.
+#[derive(Debug, clap::Args)]
+pub(super) struct EditArgs {
+    /// The message's id
+    id: MessageId,
+    /// Its new input: a JSON object
+    #[arg(value_name = "JSON")]
+    input: String,
+    /// Send it again, too
+    #[arg(long)]
+    retry: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// Some dead letters.
 #[derive(Debug, clap::Args)]
 pub(super) struct SomeArgs {
     /// The messages' ids
-    #[arg(required = true, value_name = "ID")]
+    #[arg(value_name = "ID")]
     ids: Vec<MessageId>,
+    #[command(flatten)]
+    filter: Filter,
+    /// All there are, or all that match
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
     #[command(flatten)]
     admin: AdminUrl,
 }
@@ -63,6 +129,9 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Ls(args) => ls(args, out).await,
         Verb::Show(args) => show(args, out).await,
+        Verb::Edit(args) => edit(args, out).await,
+        Verb::Retry(args) if args.many()? => many(args, "retry", "sent again", out).await,
+        Verb::Drop(args) if args.many()? => many(args, "drop", "dropped", out).await,
         Verb::Retry(args) => each(args, Method::POST, Some("retry"), "sent again", out).await,
         Verb::Drop(args) => each(args, Method::DELETE, None, "dropped", out).await,
     }
@@ -70,7 +139,7 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
 
 async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
     let after = args.after.map(|id| id.to_string());
-    let path = Path::new(DEAD).maybe("app", args.app.as_deref()).maybe("after", after.as_deref());
+    let path = args.filter.on(Path::new(DEAD)).maybe("after", after.as_deref());
     let page = args.admin.client().get(path.query("limit", &args.limit.to_string())).await?;
     out.document(&page, render_page)?;
     if let Some(next) = page["next"].as_str() {
@@ -82,6 +151,54 @@ async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
 async fn show(args: &OneArgs, out: &Output) -> anyhow::Result<()> {
     let letter = args.admin.client().get(Path::new(DEAD).part(&args.id.to_string())).await?;
     Ok(out.document(&letter, render)?)
+}
+
+async fn edit(args: &EditArgs, out: &Output) -> anyhow::Result<()> {
+    let path = Path::new(DEAD).part(&args.id.to_string());
+    let path = path.query("retry", if args.retry { "true" } else { "false" });
+    let input = Bytes::from(args.input.clone());
+    let done = args.admin.client().document(Method::PUT, path, input).await?;
+    let what = if args.retry { "edited and sent again" } else { "edited" };
+    Ok(out.document(&done, |_| format!("{} {what}", args.id))?)
+}
+
+impl SomeArgs {
+    /// True when a filter says which.
+    fn many(&self) -> anyhow::Result<bool> {
+        match (self.ids.is_empty(), self.filter.is_empty(), self.all) {
+            (false, false, _) => bail!("give ids or a filter, not both"),
+            (true, _, true) | (true, false, _) => Ok(true),
+            (true, true, false) => bail!("give ids, or a filter, or --all"),
+            (false, true, _) => Ok(false),
+        }
+    }
+}
+
+/// Step by step until all that match when it began are settled.
+async fn many(args: &SomeArgs, step: &str, done: &str, out: &Output) -> anyhow::Result<()> {
+    let client = args.admin.client();
+    let (mut count, mut finals) = (0_u64, 0_u64);
+    let (mut after, mut through): (Option<String>, Option<String>) = (None, None);
+    let bar = out.spinner(&format!("{step} dead letters"));
+    loop {
+        let path = args.filter.on(Path::new(DEAD).part(step)).maybe("after", after.as_deref());
+        let path = path.maybe("through", through.as_deref());
+        let told = client.document(Method::POST, path, Bytes::new()).await?;
+        count += told["done"].as_u64().unwrap_or(0);
+        finals += told["final"].as_u64().unwrap_or(0);
+        bar.set_message(format!("{count} {done}"));
+        through = told["through"].as_u64().map(|through| through.to_string());
+        match told["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    bar.finish_and_clear();
+    let document = json!({"done": count, "final": finals});
+    Ok(out.document(&document, |_| match finals {
+        0 => format!("{count} {done}"),
+        _ => format!("{count} {done}; {finals} are final and stay, their senders were told"),
+    })?)
 }
 
 async fn each(

@@ -1,20 +1,38 @@
-//! `keystead entity ls|get`: entities as operators see them. It changes nothing.
+//! `keystead entity ls|get|put|rm|pause|resume|export|import`: entities as operators see and change them. An export
+//! is one entity a line, as `get --json` shows it. Invariant: `put` never overwrites a version that nobody looked at.
 
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde_json::Value;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
 
 use super::client::{AdminUrl, Path};
 use super::output::{self, Output};
 use crate::ids::{BadId, EntityRef, check_name};
 
-/// Look at entities and their state
+/// Look at entities and their state, and change them
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// List the entities of a type in order of their keys
     Ls(LsArgs),
     /// Show one entity: its version, state and timers
     Get(GetArgs),
+    /// Write an entity's state: what `get --json` showed, edited
+    Put(PutArgs),
+    /// Remove all of an entity: state, timers, mailbox, dead letters
+    Rm(RmArgs),
+    /// Let the commands of an app, a type or an entity wait; queries go on
+    Pause(PauseArgs),
+    /// End a pause
+    Resume(PauseArgs),
+    /// Write entities, one a line, with their state and timers
+    Export(ExportArgs),
+    /// Read entities that were exported
+    Import(ImportArgs),
 }
 
 /// Which entities to list.
@@ -46,6 +64,77 @@ pub(super) struct GetArgs {
     admin: AdminUrl,
 }
 
+/// What to write.
+#[derive(Debug, clap::Args)]
+pub(super) struct PutArgs {
+    /// The entity; a key may hold slashes
+    #[arg(value_name = "APP/TYPE/KEY")]
+    entity: EntityRef,
+    /// The file with its state as `get --json` shows it; `-` is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// The version that it must have: the one in the file unless said; `absent` or `any`
+    #[arg(long, value_name = "N")]
+    if_version: Option<String>,
+    /// Leave what the file does not name; its member `remove` lists keys to remove
+    #[arg(long)]
+    merge: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// What to remove.
+#[derive(Debug, clap::Args)]
+pub(super) struct RmArgs {
+    /// The entity; a key may hold slashes
+    #[arg(value_name = "APP/TYPE/KEY")]
+    entity: EntityRef,
+    /// Yes, all of it; what it sent stays on its way
+    #[arg(long, required = true)]
+    all: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// What to pause.
+#[derive(Debug, clap::Args)]
+pub(super) struct PauseArgs {
+    /// An app, a type or an entity
+    #[arg(value_name = "APP[/TYPE[/KEY]]", required_unless_present = "all")]
+    scope: Option<String>,
+    /// Everything
+    #[arg(long, conflicts_with = "scope")]
+    all: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// What to export.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    /// A type, or one entity
+    #[arg(value_name = "APP/TYPE[/KEY]")]
+    of: String,
+    /// Only keys that start with this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    prefix: String,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// What to import.
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// The file that an export wrote; `-` is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// Replace entities that are there
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
 /// An entity type of an app, `app/type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct KindRef {
@@ -70,6 +159,12 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Ls(args) => ls(args, out).await,
         Verb::Get(args) => get(args, out).await,
+        Verb::Put(args) => put(args, out).await,
+        Verb::Rm(args) => rm(args, out).await,
+        Verb::Pause(args) => pause(args, true, out).await,
+        Verb::Resume(args) => pause(args, false, out).await,
+        Verb::Export(args) => export(args, out).await,
+        Verb::Import(args) => import(args, out).await,
     }
 }
 
@@ -85,10 +180,129 @@ async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
 }
 
 async fn get(args: &GetArgs, out: &Output) -> anyhow::Result<()> {
-    let entity = &args.entity;
-    let path = Path::new("/admin/v1/entities").part(entity.app()).part(entity.kind());
-    let info = args.admin.client().get(path.part(entity.key())).await?;
+    let info = args.admin.client().get(entity_path(&args.entity)).await?;
     Ok(out.document(&info, render)?)
+}
+
+async fn put(args: &PutArgs, out: &Output) -> anyhow::Result<()> {
+    let text = if args.file.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text)?;
+        text
+    } else {
+        std::fs::read(&args.file)
+            .with_context(|| format!("{} cannot be read", args.file.display()))?
+    };
+    let entity: Value = serde_json::from_slice(&text).context("the file is not JSON")?;
+    let said = args.if_version.clone().or_else(|| Some(entity.get("version")?.to_string()));
+    let said = said.context("the file has no version; say --if-version N, absent or any")?;
+    let mode = if args.merge { "merge" } else { "replace" };
+    let path = entity_path(&args.entity).query("if_version", &said).query("mode", mode);
+    let done = args.admin.client().document(Method::PUT, path, text.into()).await?;
+    Ok(out.document(&done, |done| format!("{} is at version {}", args.entity, done["version"]))?)
+}
+
+async fn rm(args: &RmArgs, out: &Output) -> anyhow::Result<()> {
+    let path = entity_path(&args.entity);
+    let done = args.admin.client().document(Method::DELETE, path, Bytes::new()).await?;
+    Ok(out.document(&done, |done| {
+        let gone = &done["removed"];
+        format!(
+            "{} is removed, with {} messages, {} scheduled ones and timers, {} dead letters",
+            args.entity, gone["messages"], gone["scheduled"], gone["dead"]
+        )
+    })?)
+}
+
+async fn pause(args: &PauseArgs, paused: bool, out: &Output) -> anyhow::Result<()> {
+    let mut path = Path::new("/admin/v1/pauses");
+    match &args.scope {
+        None => path = path.query("all", "true"),
+        Some(scope) => {
+            let names = ["app", "type", "key"];
+            for (name, part) in names.into_iter().zip(scope.splitn(3, '/')) {
+                path = path.query(name, part);
+            }
+        }
+    }
+    let method = if paused { Method::PUT } else { Method::DELETE };
+    let done = args.admin.client().document(method, path, Bytes::new()).await?;
+    Ok(out.document(&done, |done| {
+        let state = match (paused, done["changed"] == true) {
+            (true, true) => "is paused",
+            (true, false) => "was paused already",
+            (false, true) => "goes on",
+            (false, false) => "was not paused by itself; `keystead entity ls` shows what is",
+        };
+        format!("{} {state}", output::text(&done["scope"]))
+    })?)
+}
+
+async fn export(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
+    let client = args.admin.client();
+    let mut names = args.of.splitn(3, '/');
+    let kind: KindRef = match (names.next(), names.next(), names.next()) {
+        (Some(app), Some(kind), Some(key)) => {
+            let info = client.get(entity_path(&EntityRef::new(app, kind, key)?)).await?;
+            return line(&info, out);
+        }
+        _ => args.of.parse()?,
+    };
+    let mut after: Option<String> = None;
+    loop {
+        let path = Path::new("/admin/v1/export").part(&kind.app).part(&kind.kind);
+        let path = path.query("prefix", &args.prefix).maybe("after", after.as_deref());
+        let page = client.get(path).await?;
+        for info in output::items(&page["entities"]) {
+            line(info, out)?;
+        }
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return Ok(()),
+        }
+    }
+}
+
+/// One line of an export.
+fn line(info: &Value, out: &Output) -> anyhow::Result<()> {
+    if info["more_state"] == true {
+        bail!("{} has more state than one line can hold", output::text(&info["entity"]));
+    }
+    Ok(out.line(&info.to_string())?)
+}
+
+async fn import(args: &ImportArgs, out: &Output) -> anyhow::Result<()> {
+    let source: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(&args.file);
+        let file = file.with_context(|| format!("{} cannot be read", args.file.display()))?;
+        Box::new(BufReader::new(file))
+    };
+    let client = args.admin.client();
+    let expect = if args.replace { "any" } else { "absent" };
+    let (mut count, mut number) = (0_u64, 0_u64);
+    for line in source.lines() {
+        let line = line?;
+        number += 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let at = || format!("line {number}, after {count} entities that are imported");
+        let info: Value = serde_json::from_str(&line).with_context(at)?;
+        let name = info["entity"].as_str().context("it names no entity").with_context(at)?;
+        let entity: EntityRef = name.parse().with_context(at)?;
+        let path = entity_path(&entity).query("if_version", expect).query("mode", "import");
+        client.document(Method::PUT, path, line.into()).await.with_context(at)?;
+        count += 1;
+    }
+    let done = json!({"imported": count});
+    Ok(out.document(&done, |_| format!("{count} entities are imported"))?)
+}
+
+fn entity_path(entity: &EntityRef) -> Path {
+    let path = Path::new("/admin/v1/entities").part(entity.app()).part(entity.kind());
+    path.part(entity.key())
 }
 
 fn render_page(page: &Value) -> String {
@@ -97,18 +311,31 @@ fn render_page(page: &Value) -> String {
             output::text(&info["entity"]),
             output::text(&info["version"]),
             output::text(&info["mailbox"]),
+            if info["paused"] == true { "paused".to_owned() } else { String::new() },
         ]
     };
     let rows: Vec<_> = output::items(&page["entities"]).iter().map(row).collect();
-    output::table(&["entity", "version", "waiting"], &rows)
+    output::table(&["entity", "version", "waiting", ""], &rows)
 }
 
 fn render(info: &Value) -> String {
-    let head = output::fields(&[
+    let mut fields = vec![
         ("entity", output::text(&info["entity"])),
         ("version", output::text(&info["version"])),
         ("waiting", output::text(&info["mailbox"])),
-    ]);
+    ];
+    let is = |name: &str| info[name] == true;
+    let states = ["removed", "paused", "running"].into_iter().filter(|name| is(name));
+    let states: Vec<_> = states.collect();
+    if !states.is_empty() {
+        fields.push(("is", states.join(", ")));
+    }
+    for name in ["delayed", "callbacks"] {
+        if info[name].is_u64() {
+            fields.push((name, output::text(&info[name])));
+        }
+    }
+    let head = output::fields(&fields);
     let state = output::items(&info["state"]).iter();
     let state: Vec<_> =
         state.map(|row| vec![output::text(&row["key"]), row["value"].to_string()]).collect();
@@ -122,6 +349,9 @@ fn render(info: &Value) -> String {
     let mut blocks = vec![head];
     if !state.is_empty() {
         blocks.push(output::table(&["state", "value"], &state));
+    }
+    if is("more_state") {
+        blocks.push("and more state, which is not shown".to_owned());
     }
     if !timers.is_empty() {
         blocks.push(output::table(&["timer", "handler", "due"], &timers));
@@ -162,5 +392,14 @@ mod tests {
     fn a_page_is_a_table() {
         let page = json!({"entities": [{"entity": "a/b/c", "version": 3, "mailbox": 0}]});
         assert_eq!(render_page(&page), "ENTITY  VERSION  WAITING\na/b/c   3        0");
+        let held = json!({"entity": "a/b/c", "version": 3, "mailbox": 9, "paused": true,
+            "running": true, "delayed": 2});
+        let page = render_page(&json!({ "entities": [held] }));
+        assert!(page.ends_with("9        paused"), "{page}");
+        assert!(
+            render(&held).ends_with("is       paused, running\ndelayed  2"),
+            "{}",
+            render(&held)
+        );
     }
 }

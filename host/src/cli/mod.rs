@@ -24,6 +24,7 @@ mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod token;
 mod trust;
 mod typed;
@@ -91,6 +92,8 @@ enum Verb {
     Dead(dead::Verb),
     #[command(subcommand)]
     Message(message::Verb),
+    #[command(subcommand)]
+    Timer(timer::Verb),
     Apps(apps::Args),
     Versions(versions::VersionsArgs),
     Activate(versions::ActivateArgs),
@@ -180,6 +183,7 @@ impl Verb {
             Self::Entity(verb) => block_on(entity::run(&verb, out)),
             Self::Dead(verb) => block_on(dead::run(&verb, out)),
             Self::Message(verb) => block_on(message::run(&verb, out)),
+            Self::Timer(verb) => block_on(timer::run(&verb, out)),
             Self::Snapshot(verb) => block_on(snapshot::run(&verb, out)),
             Self::Token(verb) => block_on(token::run(&verb, out)),
             Self::Audit(args) => block_on(audit::run(&args, out)),

@@ -34,6 +34,9 @@ pub(super) struct HostArgs {
     /// Threads that run handlers; 0 means one per processor
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
+    /// Pause everything before anything starts; `keystead entity resume --all` ends it
+    #[arg(long)]
+    paused: bool,
     /// Where traces go: a collector of OpenTelemetry that takes OTLP over HTTP, like http://127.0.0.1:4318
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
@@ -96,6 +99,7 @@ impl HostArgs {
             listen: self.listen,
             admin: self.admin,
             workers: self.workers,
+            paused: self.paused,
             compiler: Some(compiler),
             otlp: self.otlp()?,
             rules: Rules {

@@ -42,6 +42,9 @@ fn usage_is_refused_by_the_parser() {
     assert_eq!(usage("keystead ramp bank 0f00 --percent 101"), Some(2));
     assert_eq!(usage("keystead config set bank"), Some(2));
     assert_eq!(usage("keystead apps --admin ftp://example.org"), Some(2));
+    assert_eq!(usage("keystead entity rm a/b/c"), Some(2));
+    assert_eq!(usage("keystead entity pause"), Some(2));
+    assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
     assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
 }
 
@@ -176,6 +179,82 @@ fn operators_verbs_use_the_admin_api() {
     assert_eq!(printed, format!("{ID} sent again\n"));
     let printed = check(&["--json", "dead", "drop", ID], "204 ", &format!("DELETE {path}"));
     assert_eq!(printed, format!("{{\"id\":\"{ID}\",\"status\":\"dropped\"}}\n"));
+}
+
+#[test]
+fn operators_change_entities_and_dead_letters_through_the_admin_api() {
+    let dir = tempfile::tempdir().expect("folder");
+    let file = dir.path().join("entities").display().to_string();
+    let info = r#"{"entity":"bank/account/a/b","state":[],"version":7}"#;
+    std::fs::write(&file, format!("{info}\n\n{info}\n")).expect("written");
+    let one = dir.path().join("entity").display().to_string();
+    std::fs::write(&one, info).expect("written");
+    let check = |line: &[&str], answers: &[&str], requests: &[String], printed: &str| {
+        let (result, seen) = run(&[line, &["--admin", "HOST"]].concat(), answers);
+        assert_eq!(seen, requests, "{line:?}");
+        assert_eq!(result.expect("ok"), printed, "{line:?}");
+    };
+    let at = "/admin/v1/entities/bank/account/a%2Fb";
+    let put = ["entity", "put", "bank/account/a/b", &one];
+    let written = "bank/account/a/b is at version 8\n";
+    let request = |query: &str| format!("PUT {at}?{query} {info}");
+    let answer = r#"200 {"version":8}"#;
+    check(&put, &[answer], &[request("if_version=7&mode=replace")], written);
+    let merge = [&put[..], &["--merge", "--if-version", "any"]].concat();
+    check(&merge, &[answer], &[request("if_version=any&mode=merge")], written);
+    let gone = r#"200 {"removed":{"version":8,"messages":1,"scheduled":2,"dead":3}}"#;
+    let said = "bank/account/a/b is removed, with 1 messages, 2 scheduled ones and timers, 3 dead letters\n";
+    check(&["entity", "rm", "bank/account/a/b", "--all"], &[gone], &[format!("DELETE {at}")], said);
+    let paused = r#"200 {"scope":"bank/account","changed":true}"#;
+    let line = ["entity", "pause", "bank/account"];
+    let asked = ["PUT /admin/v1/pauses?app=bank&type=account".to_owned()];
+    check(&line, &[paused], &asked, "bank/account is paused\n");
+    let all = r#"200 {"scope":"everything","changed":true}"#;
+    let asked = ["DELETE /admin/v1/pauses?all=true".to_owned()];
+    check(&["entity", "resume", "--all"], &[all], &asked, "everything goes on\n");
+    let pages = [
+        &format!(r#"200 {{"entities":[{info}],"next":"a b"}}"#),
+        r#"200 {"entities":[],"next":null}"#,
+    ];
+    let path = "GET /admin/v1/export/bank/account?prefix=";
+    let asked = [path.to_owned(), format!("{path}&after=a%20b")];
+    check(&["entity", "export", "bank/account"], &pages, &asked, &format!("{info}\n"));
+    let import = request("if_version=absent&mode=import");
+    let line = ["entity", "import", &file];
+    check(&line, &[answer, answer], &[import.clone(), import], "2 entities are imported\n");
+
+    let path = format!("/admin/v1/dead/{ID}");
+    let line = ["dead", "edit", ID, "{}", "--retry"];
+    let said = format!("{ID} edited and sent again\n");
+    check(&line, &["200 {}"], &[format!("PUT {path}?retry=true {{}}")], &said);
+    let steps = [
+        r#"200 {"done":2,"final":1,"next":"7.x","through":9}"#,
+        r#"200 {"done":1,"final":0,"next":null,"through":9}"#,
+    ];
+    let path = "POST /admin/v1/dead/retry?app=bank&reason=no%20way";
+    let asked = [path.to_owned(), format!("{path}&after=7.x&through=9")];
+    let line = ["dead", "retry", "--app", "bank", "--reason", "no way"];
+    let said = "3 sent again; 1 are final and stay, their senders were told\n";
+    check(&line, &steps, &asked, said);
+    let line = ["timer", "cancel", "bank/account/a/b", "t"];
+    let asked = ["DELETE /admin/v1/timers/bank/account/a%2Fb?name=t".to_owned()];
+    check(&line, &["200 {}"], &asked, "timer t of bank/account/a/b is cancelled\n");
+    let line = ["--json", "message", "ls", "bank/account/a/b", "--stage", "queued"];
+    let page = r#"{"messages":[],"next":null}"#;
+    let path = "GET /admin/v1/messages?app=bank&type=account&key=a%2Fb&stage=queued&limit=100";
+    check(&line, &[&format!("200 {page}")], &[path.to_owned()], &format!("{page}\n"));
+}
+
+#[test]
+fn many_dead_letters_are_never_settled_by_accident() {
+    for line in ["dead drop", "dead retry msg_1 --app bank", "entity rm a/b/c"] {
+        let cli = Cli::try_parse_from(["keystead"].into_iter().chain(line.split(' ')));
+        let refused = match cli {
+            Err(_) => true,
+            Ok(cli) => cli.verb.run(&Output::captured(false)).is_err(),
+        };
+        assert!(refused, "{line}");
+    }
 }
 
 #[test]

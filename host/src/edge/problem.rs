@@ -246,6 +246,8 @@ impl From<Refusal> for Problem {
             Refusal::IdempotencyMismatch => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency_mismatch")
             }
+            Refusal::Paused => (StatusCode::SERVICE_UNAVAILABLE, "paused"),
+            Refusal::Removed => (StatusCode::CONFLICT, "entity_removed"),
             Refusal::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "result_timeout"),
         };
         let problem = Self::new(status, code, refusal.to_string());
@@ -253,9 +255,10 @@ impl From<Refusal> for Problem {
             Refusal::MailboxFull { .. } | Refusal::Overloaded { .. } | Refusal::Unavailable(_) => {
                 problem.retry_after_s(limits::RETRY_AFTER.as_secs())
             }
+            Refusal::Paused => problem.retry_after_s(limits::RETRY_AFTER.as_secs()),
             // Safe with an Idempotency-Key: the retry attaches to the command that still runs.
             Refusal::TimedOut(_) => problem.retryable(),
-            Refusal::IdempotencyMismatch => problem,
+            Refusal::IdempotencyMismatch | Refusal::Removed => problem,
         }
     }
 }
@@ -327,6 +330,8 @@ mod tests {
             (Refusal::Overloaded { what: "messages" }, 503, "overloaded", true, Some("1")),
             (Refusal::Unavailable("closing".into()), 503, "unavailable", true, Some("1")),
             (Refusal::IdempotencyMismatch, 422, "idempotency_mismatch", false, None),
+            (Refusal::Paused, 503, "paused", true, Some("1")),
+            (Refusal::Removed, 409, "entity_removed", false, None),
             (Refusal::TimedOut(30_000), 504, "result_timeout", true, None),
         ];
         for (refusal, status, code, retryable, retry_after) in cases {

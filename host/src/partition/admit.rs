@@ -12,7 +12,7 @@ use super::request::{
 };
 use super::view::Stamped;
 use crate::engine::{Due, Failure};
-use crate::ids::{MessageId, Position};
+use crate::ids::{EntityRef, MessageId, Position};
 use crate::limits;
 use crate::record::delta::{Delta, Op};
 use crate::record::keys;
@@ -33,9 +33,13 @@ impl Core {
         if let Some(key) = &idempotency {
             match self.known(key) {
                 Ok(None) => {}
-                Ok(Some(known)) => return self.answer_known(&known, reply),
+                Ok(Some(known)) => return self.answer_known(&invocation.entity, &known, reply),
                 Err(refusal) => return drop(reply.send(Err(refusal))),
             }
+        }
+        // Answers that are there are given all the same.
+        if let Err(refusal) = self.running_allowed(&invocation.entity) {
+            return drop(reply.send(Err(refusal)));
         }
         let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
         if let Some(key) = &idempotency {
@@ -161,17 +165,32 @@ impl Core {
     }
 
     /// Answers a repeated call: with the first answer, or when there is one.
-    fn answer_known(&mut self, known: &Known, reply: oneshot::Sender<Answered<Answer>>) {
+    fn answer_known(
+        &mut self,
+        entity: &EntityRef,
+        known: &Known,
+        reply: oneshot::Sender<Answered<Answer>>,
+    ) {
         let id = known.id;
         if known.in_flight {
             return self.wait_for(id, Waiter::Answer(reply));
         }
+        let view = self.view.entity(entity);
+        let removed = match self.readable(view.removed(&keys::entity_prefix(entity))) {
+            Ok(removed) => removed,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
         let outcome = self.view.outcome(id);
         let answer = self
             .readable(outcome)
             .map(|kept| kept.and_then(|kept| Some((kept.cause, answer_of(id, &kept.value)?))));
         match answer {
             Err(refusal) => drop(reply.send(Err(refusal))),
+            // It belongs to an earlier life: neither its answer nor its effect comes again.
+            Ok(Some((cause, answer))) if answer.version < removed => {
+                let why = format!("the entity of {id} was removed; use another Idempotency-Key");
+                self.commit.reply(cause.max(view.cause), known.spent("removed", why), reply);
+            }
             Ok(Some((cause, answer))) => {
                 self.commit.reply(cause, Answer { replayed: true, ..answer }, reply);
             }
@@ -181,7 +200,9 @@ impl Core {
             }
             Ok(None) if self.ledger.place(id).is_some() => self.wait_for(id, Waiter::Answer(reply)),
             Ok(None) => {
-                let why = format!("{id} was cancelled; use another Idempotency-Key");
+                let why = format!(
+                    "{id} was cancelled, by itself or with its entity; use another Idempotency-Key"
+                );
                 self.commit.reply(self.commit.applied(), known.spent("cancelled", why), reply);
             }
         }

@@ -13,7 +13,7 @@ use crate::journal::Mark;
 use crate::limits;
 use crate::metrics;
 use crate::record::outcome::{Outcome, Remembered};
-use crate::record::{self, keys};
+use crate::record::{self, keys, scope};
 use crate::state::{Snapshot, StateFile, Table, Writer};
 use crate::storage::StorageError;
 
@@ -65,6 +65,13 @@ fn write_entities(writer: &mut Writer<'_>, table: &Memtable) -> Result<(), Stora
         let prefix = keys::entity_prefix(entity);
         let version = record::encode(&changed.version);
         writer.put(Table::Rows, &keys::meta(prefix.clone()), Some(&version))?;
+        if changed.whole {
+            writer.clear(Table::Rows, &keys::row(&prefix, b""), &keys::rows_end(&prefix))?;
+        }
+        if let Some(version) = changed.removed {
+            let version = record::encode(&version);
+            writer.put(Table::Rows, &keys::removed(prefix.clone()), Some(&version))?;
+        }
         for (key, value) in changed.rows.iter() {
             writer.put(Table::Rows, &keys::row(&prefix, key), value.as_deref())?;
         }
@@ -84,6 +91,9 @@ fn write_messages(writer: &mut Writer<'_>, table: &Memtable) -> Result<(), Stora
     for (&id, letter) in table.dead.iter() {
         let value = letter.map(record::encode);
         writer.put(Table::Dead, &keys::message(id), value.as_deref())?;
+    }
+    for (scope, paused) in &table.pauses {
+        writer.put(Table::Pauses, &scope::key(scope), paused.then_some(&[]))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::apply::apply_delta;
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
 use super::commit::{Append, Commit, Released};
@@ -14,6 +15,7 @@ use super::executor::{Direct, Executed, Job};
 use super::history::History;
 use super::ledger::{Ledger, Pending};
 use super::mailbox::Mailboxes;
+use super::operate::Operation;
 use super::recent::Recent;
 use super::request::{PartitionStatus, Refusal};
 use super::turns::Turns;
@@ -25,7 +27,7 @@ use crate::ids::{EntityRef, MessageId, Position};
 use crate::journal::{JournalError, Mark, Receipt};
 use crate::limits;
 use crate::metrics;
-use crate::record::delta::{Batch, Delta, EntityWrites, Op};
+use crate::record::delta::{Delta, Op};
 use crate::record::message::{Message, Origin};
 use crate::state::Snapshot;
 use crate::storage::StorageError;
@@ -89,6 +91,8 @@ pub(crate) struct Core {
     /// Queries that wait for their entity's state to be brought to its type's version, by entity; where there
     /// are any, one migration waits or runs.
     pub(crate) migrating: HashMap<EntityRef, Vec<(Arc<Message>, Query)>>,
+    /// What operators want done to entities whose command runs.
+    pub(crate) operations: HashMap<EntityRef, Vec<Operation>>,
     /// Entities that changed what they have pending, not their state, and when: what is computed from that
     /// waits for it too.
     touched: HashMap<EntityRef, Position>,
@@ -136,6 +140,7 @@ impl Core {
             waiters: HashMap::new(),
             running_seqs: HashSet::new(),
             migrating: HashMap::new(),
+            operations: HashMap::new(),
             touched: HashMap::new(),
             running: 0,
             queries: Arc::default(),
@@ -335,7 +340,7 @@ impl Core {
     /// Starts a command if its entity is idle, or puts it into its mailbox.
     pub(crate) fn enter(&mut self, entry: Entry) {
         let entity = entry.message.target.clone();
-        if self.can_run() && self.open().is_ok() {
+        if self.can_run() && self.open().is_ok() && !self.ledger.pauses.hold(&entity) {
             match self.mailboxes.start(&entity, entry) {
                 Ok(entry) => return self.begin(entry),
                 Err(entry) => self.mailboxes.push(&entity, entry),
@@ -348,7 +353,7 @@ impl Core {
 
     /// Starts the entity's next command if it may.
     pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
-        if self.open().is_err() {
+        if self.open().is_err() || self.ledger.pauses.hold(entity) {
             return;
         }
         if !self.can_run() {
@@ -358,6 +363,11 @@ impl Core {
         if let Some(entry) = self.mailboxes.take(entity) {
             self.begin(entry);
         }
+    }
+
+    /// Lets an entity go on at the next step.
+    pub(crate) fn wake(&mut self, entity: EntityRef) {
+        self.stalled.push(entity);
     }
 
     fn begin(&mut self, mut entry: Entry) {
@@ -410,6 +420,7 @@ impl Core {
             scheduled: self.ledger.scheduled.len(),
             timers: self.ledger.timers(),
             dead: self.ledger.dead.len(),
+            pauses: self.ledger.pauses.len(),
             running: self.running(),
             transactions: self.commit.transactions,
             appends: self.commit.appends,
@@ -429,8 +440,7 @@ impl Core {
     /// After recovery: every queued message goes to its mailbox, in arrival order.
     fn fill_mailboxes(&mut self) {
         let now_ms = self.clock.now_ms();
-        let mut seqs: Vec<u64> = self.ledger.queued.keys().copied().collect();
-        seqs.sort_unstable();
+        let seqs: Vec<u64> = self.ledger.queued.keys().copied().collect();
         for &seq in &seqs {
             let not_before_ms = self.ledger.queued[&seq].not_before_ms;
             let entry = self.arrived(seq);
@@ -498,48 +508,12 @@ impl Core {
                 Waiter::Status(to) => drop(to.send(Err(refusal.clone()))),
             }
         }
+        for operation in std::mem::take(&mut self.operations).into_values().flatten() {
+            operation.refuse(refusal);
+        }
         self.keyed.clear();
         self.stalled.clear();
     }
-}
-
-/// Applies a Delta to the view, live and in recovery alike.
-fn apply_delta(
-    position: Position,
-    writes: Option<EntityWrites>,
-    ops: &[Op],
-    view: &mut View,
-    ledger: &mut Ledger,
-) {
-    if let Some(writes) = writes {
-        view.write(position, writes);
-    }
-    for op in ops {
-        ledger.apply(position, op, &mut view.table);
-    }
-    view.table.through = position;
-}
-
-/// Applies what the journal holds beyond the state file. Stops at what speaks of a message that is not there.
-pub(crate) fn replay(
-    position: Position,
-    batch: Batch,
-    view: &mut View,
-    ledger: &mut Ledger,
-) -> Result<(), Op> {
-    for Delta { writes, ops } in batch {
-        apply_delta(position, writes, &[], view, ledger);
-        for op in ops {
-            if !ledger.applies(&op) {
-                return Err(op);
-            }
-            ledger.apply(position, &op, &mut view.table);
-        }
-    }
-    view.table.through = position;
-    // Everything that is replayed is durable.
-    drop(ledger.changed());
-    Ok(())
 }
 
 /// What an entity has pending, less the timer that is running.

@@ -102,7 +102,11 @@ impl Driver {
             alarm: Alarm::default(),
             closing: AtomicBool::new(false),
         });
-        *driver.lock() = Some(driver.reopen(config)?);
+        let mut open = driver.reopen(config)?;
+        if config.paused {
+            open.core.begin_paused();
+        }
+        *driver.lock() = Some(open);
         Ok(driver)
     }
 
@@ -455,7 +459,7 @@ mod tests {
         let registry = Registry::open(&folder.path().join("apps"), engine.clone(), clock.clone());
         let registry = Arc::new(registry.expect("opens"));
         let folder = folder.path().join("partition");
-        let config = PartitionConfig { folder, registry, engine, clock, workers: 1 };
+        let config = PartitionConfig { folder, registry, engine, clock, workers: 1, paused: false };
         let (partition, thread) = Partition::start(config).expect("starts");
         // In rounds: nobody asks again before all are answered, so nobody picks up what another left.
         let round = Arc::new(std::sync::Barrier::new(3));

@@ -89,6 +89,7 @@ impl Core {
                     }
                 }
                 self.mailboxes.done(&entity);
+                self.operate_now(&entity);
                 self.dispatch(&entity);
             }
         }
@@ -144,7 +145,7 @@ impl Core {
     /// that it does not vanish.
     fn reject(&mut self, entry: Entry, failure: Failure, version: u64, cause: Position) {
         let told = matches!(entry.message.origin, Origin::Ingress { .. });
-        if !told && entry.message.then.is_none() {
+        if !told && self.continuation(&entry.message).is_none() {
             let reason = format!("rejected: {}: {}", failure.code, failure.message);
             return self.park(&entry, reason, version);
         }
@@ -217,7 +218,7 @@ impl Core {
         for waiter in self.waiters.remove(&id).unwrap_or_default() {
             match waiter {
                 Waiter::Status(to) => {
-                    let letter = self.ledger.dead.get(&id).map(super::inspect::letter);
+                    let letter = self.ledger.dead.get(&id).map(super::letters::letter);
                     let status = letter.map_or(MessageStatus::Unknown, MessageStatus::Dead);
                     self.commit.reply(position, status, to);
                 }

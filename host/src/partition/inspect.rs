@@ -1,7 +1,7 @@
 //! What operators and callers ask about: messages, entities, dead letters. Every answer waits until what it
 //! shows is durable. Long reads are handed out as views, to be walked outside the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,17 +10,17 @@ use tokio::sync::oneshot;
 use super::admit::answer_of;
 use super::core::{Core, Waiter};
 use super::ledger::{Pending, Place};
+use super::letters::letter;
 use super::reply::End;
 use super::request::{
-    Answered, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo, MessageStatus, Stage, StateEntry,
-    TimerEntry,
+    Answered, Cancelled, EntityInfo, MessageStatus, Scope, Stage, StateEntry, TimerEntry,
+    readable_value,
 };
 use super::rows::Rows;
 use super::view::{EntityView, ReadError, ScanBounds};
 use crate::ids::{EntityRef, MessageId};
 use crate::limits;
-use crate::record::delta::{Delta, Op};
-use crate::record::message::DeadLetter;
+use crate::record::delta::Delta;
 use crate::record::{self, keys};
 use crate::state::{Snapshot, Table};
 
@@ -51,16 +51,22 @@ impl Core {
             None => MessageStatus::Unknown,
             Some(Place::Dead) => MessageStatus::Dead(letter(&self.ledger.dead[&id])),
             Some(_) if wait => return self.wait_for(id, Waiter::Status(reply)),
-            Some(Place::Scheduled(..)) => MessageStatus::Pending(Stage::Scheduled),
-            Some(Place::Mailbox(seq)) if self.running_seqs.contains(&seq) => {
-                MessageStatus::Pending(Stage::Running)
-            }
-            Some(Place::Mailbox(seq)) if self.ledger.queued[&seq].not_before_ms > now_ms => {
-                MessageStatus::Pending(Stage::BackingOff)
-            }
-            Some(Place::Mailbox(_)) => MessageStatus::Pending(Stage::Queued),
+            Some(place) => MessageStatus::Pending(self.stage(place, now_ms)),
         };
         self.commit.reply(self.commit.applied(), status, reply);
+    }
+
+    /// Where a message stands.
+    pub(crate) fn stage(&self, place: Place, now_ms: u64) -> Stage {
+        match place {
+            Place::Dead => Stage::Dead,
+            Place::Scheduled(..) => Stage::Scheduled,
+            Place::Mailbox(seq) if self.running_seqs.contains(&seq) => Stage::Running,
+            Place::Mailbox(seq) if self.ledger.queued[&seq].not_before_ms > now_ms => {
+                Stage::BackingOff
+            }
+            Place::Mailbox(_) => Stage::Queued,
+        }
     }
 
     /// The app that a message is for which waits or is parked.
@@ -77,11 +83,22 @@ impl Core {
 
     /// Cancels a message that has not started.
     pub(crate) fn cancel(&mut self, id: MessageId, reply: oneshot::Sender<Answered<Cancelled>>) {
+        self.take_away(id, false, reply);
+    }
+
+    /// The same; an operator may cancel callbacks, too.
+    pub(crate) fn take_away(
+        &mut self,
+        id: MessageId,
+        operator: bool,
+        reply: oneshot::Sender<Answered<Cancelled>>,
+    ) {
         if let Err(refusal) = self.open() {
             return drop(reply.send(Err(refusal)));
         }
         let waiting = self.ledger.waiting(id).cloned();
-        if waiting.as_ref().is_some_and(|message| message.callback().is_some()) {
+        let callback = waiting.as_ref().is_some_and(|message| message.callback().is_some());
+        if callback && !operator {
             // Its token is how it is used; nobody may take it away who does not know more than its id.
             return self.commit.reply(self.commit.applied(), Cancelled::Unknown, reply);
         }
@@ -127,7 +144,16 @@ impl Core {
         }
         let base = self.view.base().clone();
         let (app, kind) = (app.to_owned(), kind.to_owned());
-        let listing = Listing { app, kind, touched, base };
+        let pauses: Vec<Scope> = self.ledger.pauses.iter().cloned().collect();
+        let mut waiting: HashMap<String, usize> = HashMap::new();
+        for entity in self.mailboxes.entities() {
+            if entity.app() == app && entity.kind() == kind {
+                let running = usize::from(self.mailboxes.busy(entity));
+                let count = self.mailboxes.waiting(entity) + running;
+                waiting.insert(entity.key().to_owned(), count);
+            }
+        }
+        let listing = Listing { app, kind, touched, base, pauses, waiting };
         self.commit.reply(self.commit.applied(), listing, reply);
     }
 
@@ -139,82 +165,11 @@ impl Core {
     ) {
         let view = self.view.entity(&entity);
         let pending = self.ledger.pending(&entity).cloned();
-        let mailbox = self.mailboxes.waiting(&entity) + usize::from(self.mailboxes.busy(&entity));
-        let portrait = Portrait { entity, view, pending, mailbox };
+        let running = self.mailboxes.busy(&entity);
+        let mailbox = self.mailboxes.waiting(&entity) + usize::from(running);
+        let paused = self.ledger.pauses.hold(&entity);
+        let portrait = Portrait { entity, view, pending, mailbox, running, paused };
         self.commit.reply(self.commit.applied(), portrait, reply);
-    }
-
-    /// Dead letters in order of their ids.
-    pub(crate) fn dead_letters(
-        &mut self,
-        app: Option<&str>,
-        after: Option<MessageId>,
-        limit: usize,
-        reply: oneshot::Sender<Answered<Vec<DeadLetterInfo>>>,
-    ) {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let letters = self.ledger.dead.range((after.map_or(Unbounded, Excluded), Unbounded));
-        let letters = letters.map(|(_, dead)| dead);
-        let letters = letters.filter(|dead| app.is_none_or(|app| dead.message.target.app() == app));
-        let letters = letters.take(limit).map(letter).collect();
-        self.commit.reply(self.commit.applied(), letters, reply);
-    }
-
-    /// One dead letter.
-    pub(crate) fn dead_letter(
-        &mut self,
-        id: MessageId,
-        reply: oneshot::Sender<Answered<Option<DeadLetterInfo>>>,
-    ) {
-        let found = self.ledger.dead.get(&id).map(letter);
-        self.commit.reply(self.commit.applied(), found, reply);
-    }
-
-    /// Sends a dead letter again, or forgets it. A sender that waits for its end is told that then, unless it
-    /// was told when it was parked.
-    pub(crate) fn settle_dead(
-        &mut self,
-        id: MessageId,
-        again: bool,
-        reply: oneshot::Sender<Answered<DeadSettled>>,
-    ) {
-        if let Err(refusal) = self.open() {
-            return drop(reply.send(Err(refusal)));
-        }
-        let Some(message) = self.ledger.dead.get(&id).map(|dead| dead.message.clone()) else {
-            return self.commit.reply(self.commit.applied(), DeadSettled::Unknown, reply);
-        };
-        let answered = message.ends_when_parked();
-        if again && answered {
-            return self.commit.reply(self.commit.applied(), DeadSettled::Answered, reply);
-        }
-        let mut ops = if again {
-            vec![Op::Unpark { id, seq: self.ledger.next_seq() }]
-        } else {
-            vec![Op::DropDead { id }]
-        };
-        if !again && !answered {
-            let end = End::Failed("dropped", "an operator dropped its dead letter");
-            ops.extend(self.reply_op(&message, end));
-        }
-        let position = self.apply(Delta { writes: None, ops });
-        self.commit.reply(position, DeadSettled::Yes, reply);
-    }
-}
-
-/// A dead letter for operators.
-pub(crate) fn letter(dead: &Arc<DeadLetter>) -> DeadLetterInfo {
-    let message = &dead.message;
-    DeadLetterInfo {
-        id: message.id.to_string(),
-        entity: message.target.to_string(),
-        handler: message.handler.clone(),
-        sender: message.sender().map(ToString::to_string),
-        input: readable_value(&message.input),
-        reason: dead.reason.clone(),
-        attempts: dead.attempts,
-        parked_at_ms: dead.parked_at_ms,
-        answered: message.ends_when_parked(),
     }
 }
 
@@ -224,6 +179,9 @@ pub(crate) struct Listing {
     kind: String,
     touched: BTreeMap<String, EntityView>,
     base: Arc<Snapshot>,
+    pauses: Vec<Scope>,
+    /// Commands that wait or run, by key.
+    waiting: HashMap<String, usize>,
 }
 
 impl Listing {
@@ -237,10 +195,17 @@ impl Listing {
         let limit = limit.min(limits::PAGE_ROWS_MAX);
         let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
         let mut found = BTreeMap::new();
-        for (key, view) in self.touched.iter().filter(|(key, _)| wanted(key)).take(limit) {
+        let mut from_memory = 0;
+        for (key, view) in self.touched.iter().filter(|(key, _)| wanted(key)) {
+            if from_memory == limit {
+                break;
+            }
             if let Ok(entity) = EntityRef::new(&self.app, &self.kind, key) {
-                let version = view.version(&keys::entity_prefix(&entity))?;
-                found.insert(key.clone(), info(&entity, version));
+                let prefix = keys::entity_prefix(&entity);
+                let version = view.version(&prefix)?;
+                let there = view.removed(&prefix)? != version;
+                from_memory += usize::from(there);
+                found.insert(key.clone(), there.then(|| self.info(&entity, version)));
             }
         }
         let from = after.filter(|after| *after > prefix).unwrap_or(prefix);
@@ -258,14 +223,28 @@ impl Listing {
             if !entity.key().starts_with(prefix) {
                 break;
             }
-            if wanted(entity.key()) {
-                from_base += 1;
+            if wanted(entity.key()) && !self.touched.contains_key(entity.key()) {
                 // The first row of an entity is its metadata.
-                let version = record::decode("entity", &value)?;
-                found.entry(entity.key().to_owned()).or_insert_with(|| info(&entity, version));
+                let version: u64 = record::decode("entity", &value)?;
+                let removed = self.base.get(Table::Rows, &keys::removed(entity_prefix))?;
+                let removed = removed.map(|row| record::decode::<u64>("removed entity", &row));
+                if removed.transpose()? != Some(version) {
+                    from_base += 1;
+                    found.insert(entity.key().to_owned(), Some(self.info(&entity, version)));
+                }
             }
         }
-        Ok(found.into_values().take(limit).collect())
+        Ok(found.into_values().flatten().take(limit).collect())
+    }
+
+    fn info(&self, entity: &EntityRef, version: u64) -> EntityInfo {
+        EntityInfo {
+            entity: entity.to_string(),
+            version,
+            paused: self.pauses.iter().any(|scope| scope.holds(entity)),
+            mailbox: self.waiting.get(entity.key()).copied().unwrap_or(0),
+            ..EntityInfo::default()
+        }
     }
 }
 
@@ -275,6 +254,8 @@ pub(crate) struct Portrait {
     view: EntityView,
     pending: Option<Arc<Pending>>,
     mailbox: usize,
+    running: bool,
+    paused: bool,
 }
 
 impl Portrait {
@@ -282,58 +263,60 @@ impl Portrait {
     pub(crate) fn paint(&self) -> Result<Option<EntityInfo>, ReadError> {
         let prefix = keys::entity_prefix(&self.entity);
         let version = self.view.version(&prefix)?;
-        let bounds = ScanBounds {
-            start: b"",
-            end: None,
-            entries_max: limits::SCAN_ENTRIES_MAX,
-            bytes_max: limits::SCAN_BYTES_MAX,
-            descending: false,
-        };
-        let rows = self.view.scan(&prefix, &Rows::default(), bounds)?;
-        if version == 0 && rows.is_empty() && self.pending.is_none() && self.mailbox == 0 {
+        let removed = version > 0 && self.view.removed(&prefix)? == version;
+        let (rows, more_state) = self.rows(&prefix)?;
+        let nothing = version == 0 && rows.is_empty();
+        if nothing && self.pending.is_none() && self.mailbox == 0 {
             return Ok(None);
         }
-        let state = rows.iter().map(|(key, value)| StateEntry {
-            key: readable_key(key),
-            value: readable_value(value),
-        });
-        let timers = self.pending.iter().flat_map(|pending| &pending.timers);
+        let state = rows.iter().map(|(key, value)| StateEntry::of(key, value));
+        let pending = self.pending.as_deref().cloned().unwrap_or_default();
+        let timers = pending.timers.iter();
         let timers = timers.flat_map(|(name, set)| set.iter().map(move |timer| (name, timer)));
         let timers = timers.map(|(name, timer)| TimerEntry {
             name: name.clone(),
             handler: timer.message.handler.clone(),
             due_ms: timer.due_ms,
+            input: readable_value(&timer.message.input),
         });
         Ok(Some(EntityInfo {
+            entity: self.entity.to_string(),
+            version,
+            removed,
+            paused: self.paused,
+            running: self.running,
             state: state.collect(),
+            more_state,
             timers: timers.collect(),
             mailbox: self.mailbox,
-            ..info(&self.entity, version)
+            delayed: pending.delayed.len(),
+            callbacks: pending.callbacks.len(),
         }))
     }
-}
 
-fn info(entity: &EntityRef, version: u64) -> EntityInfo {
-    EntityInfo { entity: entity.to_string(), version, state: vec![], timers: vec![], mailbox: 0 }
-}
-
-fn readable_key(key: &[u8]) -> String {
-    match std::str::from_utf8(key) {
-        Ok(text) if text.chars().all(|c| !c.is_control()) => text.to_owned(),
-        _ => hex(key),
+    /// Its rows, and whether there are more than may be shown.
+    fn rows(&self, prefix: &[u8]) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
+        let (mut all, mut bytes, mut start) = (vec![], 0, vec![]);
+        loop {
+            let bounds = ScanBounds {
+                start: &start,
+                end: None,
+                entries_max: limits::SCAN_ENTRIES_MAX,
+                bytes_max: limits::SCAN_BYTES_MAX,
+                descending: false,
+            };
+            let rows = self.view.scan(prefix, &Rows::default(), bounds)?;
+            let Some((last, _)) = rows.last() else { return Ok((all, false)) };
+            start = [last, &b"\0"[..]].concat();
+            for (key, value) in rows {
+                bytes += key.len() + value.len();
+                if bytes > limits::TRANSACTION_BYTES_MAX
+                    || all.len() >= limits::STATE_ROWS_SHOWN_MAX
+                {
+                    return Ok((all, true));
+                }
+                all.push((key, value));
+            }
+        }
     }
-}
-
-fn readable_value(value: &Bytes) -> serde_json::Value {
-    if value.is_empty() {
-        return serde_json::Value::Null;
-    }
-    serde_json::from_slice(value).unwrap_or_else(|_| match std::str::from_utf8(value) {
-        Ok(text) => text.into(),
-        Err(_) => hex(value).into(),
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("hex:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -1,16 +1,19 @@
-//! Messages in memory: what waits in mailboxes, what is scheduled, what is dead, and where each one is. Applies
+//! Messages in memory: what waits in mailboxes, is scheduled or dead, where each one is; and what is paused. Applies
 //! a Delta's operations, live and in recovery alike, and records them in the memtable. Invariant: it holds
 //! exactly what the journal's prefix says; it decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::pauses::Pauses;
 use super::view::{Memtable, Stamped};
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::Op;
 use crate::record::keys;
 use crate::record::message::{DeadLetter, Message, Queued};
-use crate::record::{self, Corrupt};
+use crate::record::{self, Corrupt, scope};
 use crate::state::{Snapshot, Table};
 
 /// Where a message is.
@@ -53,10 +56,17 @@ impl Pending {
 /// All messages of a partition.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) queued: HashMap<u64, Queued>,
+    pub(crate) queued: BTreeMap<u64, Queued>,
     pub(crate) scheduled: BTreeMap<(u64, u64), Arc<Message>>,
     pub(crate) dead: BTreeMap<MessageId, Arc<DeadLetter>>,
+    /// Dead letters in the order in which they arrived before.
+    pub(crate) parked: BTreeSet<(u64, MessageId)>,
+    pub(crate) pauses: Pauses,
     places: HashMap<MessageId, Place>,
+    /// Scheduled messages and dead letters by their target.
+    aside: HashMap<EntityRef, BTreeSet<MessageId>>,
+    /// Messages whose sender asked to hear of their end, by sender.
+    asked: HashMap<EntityRef, BTreeSet<MessageId>>,
     pending: HashMap<EntityRef, Arc<Pending>>,
     /// Entities whose pending things changed since somebody asked.
     changed: Vec<EntityRef>,
@@ -85,7 +95,12 @@ impl Ledger {
             ledger.schedule((key >> 64) as u64, key as u64, message);
         }
         for row in base.range(Table::Dead, b"", None)? {
-            ledger.bury(Arc::new(record::decode("dead letter", &row?.1)?));
+            let letter = DeadLetter::of_row(&row?.1)?;
+            ledger.last_seq = ledger.last_seq.max(letter.seq);
+            ledger.bury(Arc::new(letter));
+        }
+        for row in base.range(Table::Pauses, b"", None)? {
+            ledger.pauses.set(&scope::of_key(&row?.0)?, true);
         }
         Ok(ledger)
     }
@@ -99,10 +114,16 @@ impl Ledger {
             Op::Unschedule { due_ms, seq } | Op::Due { due_ms, seq, .. } => {
                 self.scheduled.contains_key(&(*due_ms, *seq))
             }
-            Op::Unpark { id, .. } | Op::DropDead { id } => self.dead.contains_key(id),
-            Op::Enqueue { .. } | Op::Schedule { .. } | Op::Outcome { .. } | Op::Remember { .. } => {
-                true
+            Op::Unpark { id, .. } | Op::DropDead { id } | Op::Edit { id, .. } => {
+                self.dead.contains_key(id)
             }
+            Op::Silence { id } => self.places.contains_key(id),
+            Op::Enqueue { .. }
+            | Op::Schedule { .. }
+            | Op::Outcome { .. }
+            | Op::Remember { .. }
+            | Op::Rewrite { .. }
+            | Op::Pause { .. } => true,
         }
     }
 
@@ -139,7 +160,8 @@ impl Ledger {
             Op::Park { seq, attempts, reason, at_ms } => {
                 let message = self.dequeue(*seq, table).message;
                 let (attempts, parked_at_ms) = (*attempts, *at_ms);
-                let letter = DeadLetter { message, reason: reason.clone(), attempts, parked_at_ms };
+                let (reason, seq) = (reason.clone(), *seq);
+                let letter = DeadLetter { message, reason, attempts, parked_at_ms, seq };
                 let letter = Arc::new(letter);
                 table.dead.insert(letter.message.id, letter.clone());
                 table.bytes += letter.message.bytes();
@@ -161,6 +183,15 @@ impl Ledger {
                 let mark = Stamped { cause: position, value: mark.clone() };
                 table.idempotency.insert(keys::idempotency(entity, key), mark);
             }
+            Op::Silence { id } => self.silence(*id, table),
+            Op::Edit { id, input, content_type } => self.edit(*id, input, content_type, table),
+            Op::Pause { scope, paused } => {
+                self.pauses.set(scope, *paused);
+                table.bytes += 256;
+                table.pauses.insert(scope.clone(), *paused);
+            }
+            // The view's.
+            Op::Rewrite { .. } => {}
         }
     }
 
@@ -181,6 +212,21 @@ impl Ledger {
             Place::Scheduled(due_ms, seq) => self.scheduled.get(&(due_ms, seq)),
             Place::Dead => None,
         }
+    }
+
+    /// A message, wherever it is.
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Arc<Message>> {
+        self.waiting(id).or_else(|| self.dead.get(&id).map(|letter| &letter.message))
+    }
+
+    /// Scheduled messages and dead letters for an entity.
+    pub(crate) fn aside(&self, entity: &EntityRef) -> impl Iterator<Item = MessageId> {
+        self.aside.get(entity).into_iter().flatten().copied()
+    }
+
+    /// Messages of whose end an entity wants to hear.
+    pub(crate) fn asked(&self, entity: &EntityRef) -> impl Iterator<Item = MessageId> {
+        self.asked.get(entity).into_iter().flatten().copied()
     }
 
     /// What an entity has pending elsewhere.
@@ -219,7 +265,7 @@ impl Ledger {
     fn admit(&mut self, seq: u64, queued: Queued) {
         self.last_seq = self.last_seq.max(seq);
         self.bytes += queued.message.bytes();
-        self.places.insert(queued.message.id, Place::Mailbox(seq));
+        self.put(&queued.message, Place::Mailbox(seq));
         if let Some(name) = queued.message.timer() {
             let timer = PendingTimer { due_ms: 0, message: queued.message.clone() };
             self.set_timer(&queued.message.target, name, timer);
@@ -238,7 +284,7 @@ impl Ledger {
     fn schedule(&mut self, due_ms: u64, seq: u64, message: Arc<Message>) {
         self.last_seq = self.last_seq.max(seq);
         self.bytes += message.bytes();
-        self.places.insert(message.id, Place::Scheduled(due_ms, seq));
+        self.put(&message, Place::Scheduled(due_ms, seq));
         self.timers += usize::from(message.timer().is_some());
         if let Some(name) = message.timer() {
             let timer = PendingTimer { due_ms, message: message.clone() };
@@ -273,21 +319,89 @@ impl Ledger {
 
     fn bury(&mut self, letter: Arc<DeadLetter>) {
         self.bytes += letter.message.bytes();
-        self.places.insert(letter.message.id, Place::Dead);
+        self.put(&letter.message, Place::Dead);
+        self.parked.insert((letter.seq, letter.message.id));
         self.dead.insert(letter.message.id, letter);
     }
 
     fn exhume(&mut self, id: MessageId, table: &mut Memtable) -> Arc<Message> {
         let letter = self.dead.remove(&id).unwrap_or_else(|| unreachable!("{id} is not dead"));
-        self.places.remove(&id);
+        self.take(&letter.message);
+        self.parked.remove(&(letter.seq, id));
         self.bytes -= letter.message.bytes();
         table.dead.remove(id);
         letter.message.clone()
     }
 
+    /// Drops a message's continuation.
+    fn silence(&mut self, id: MessageId, table: &mut Memtable) {
+        let there = self.place(id).zip(self.message(id).cloned());
+        let (place, old) = there.unwrap_or_else(|| unreachable!("{id} is nowhere"));
+        let silent = Arc::new(Message { then: None, ..Message::clone(&old) });
+        if let Some(asker) = old.sender() {
+            remove_from(&mut self.asked, asker, id);
+        }
+        match place {
+            Place::Mailbox(seq) => {
+                self.bytes = self.bytes + silent.bytes() - old.bytes();
+                if let Some(queued) = self.queued.get_mut(&seq) {
+                    queued.message = silent;
+                    table.mailbox.update(seq, queued.clone());
+                }
+            }
+            Place::Scheduled(due_ms, seq) => {
+                self.bytes = self.bytes + silent.bytes() - old.bytes();
+                self.scheduled.insert((due_ms, seq), silent.clone());
+                table.scheduled.update((due_ms, seq), silent);
+            }
+            Place::Dead => self.replace_letter(id, silent, table),
+        }
+    }
+
+    fn edit(
+        &mut self,
+        id: MessageId,
+        input: &Bytes,
+        content_type: &Option<String>,
+        table: &mut Memtable,
+    ) {
+        let letter = self.dead.get(&id).unwrap_or_else(|| unreachable!("{id} is not dead"));
+        let (input, content_type) = (input.clone(), content_type.clone());
+        let message = Message { input, content_type, ..Message::clone(&letter.message) };
+        self.replace_letter(id, Arc::new(message), table);
+    }
+
+    fn replace_letter(&mut self, id: MessageId, message: Arc<Message>, table: &mut Memtable) {
+        let Some(letter) = self.dead.get_mut(&id) else { return };
+        self.bytes = self.bytes + message.bytes() - letter.message.bytes();
+        table.bytes += message.bytes();
+        *letter = Arc::new(DeadLetter { message, ..DeadLetter::clone(letter) });
+        table.dead.update(id, letter.clone());
+    }
+
+    fn put(&mut self, message: &Message, place: Place) {
+        self.places.insert(message.id, place);
+        if !matches!(place, Place::Mailbox(_)) {
+            self.aside.entry(message.target.clone()).or_default().insert(message.id);
+        }
+        if let (Some(_), Some(sender)) = (&message.then, message.sender()) {
+            self.asked.entry(sender.clone()).or_default().insert(message.id);
+        }
+    }
+
+    fn take(&mut self, message: &Message) {
+        let place = self.places.remove(&message.id);
+        if !matches!(place, Some(Place::Mailbox(_))) {
+            remove_from(&mut self.aside, &message.target, message.id);
+        }
+        if let (Some(_), Some(sender)) = (&message.then, message.sender()) {
+            remove_from(&mut self.asked, sender, message.id);
+        }
+    }
+
     fn forget(&mut self, message: &Message) {
         self.bytes -= message.bytes();
-        self.places.remove(&message.id);
+        self.take(message);
         if let Some(name) = message.timer() {
             self.change_pending(&message.target, |pending| pending.forget_timer(name, message.id));
         }
@@ -312,5 +426,17 @@ impl Ledger {
         if timers.is_empty() && delayed.is_empty() && callbacks.is_empty() {
             self.pending.remove(entity);
         }
+    }
+}
+
+fn remove_from(
+    index: &mut HashMap<EntityRef, BTreeSet<MessageId>>,
+    entity: &EntityRef,
+    id: MessageId,
+) {
+    let Some(ids) = index.get_mut(entity) else { return };
+    ids.remove(&id);
+    if ids.is_empty() {
+        index.remove(entity);
     }
 }

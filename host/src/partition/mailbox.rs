@@ -150,6 +150,23 @@ impl<T: Waiting> Mailboxes<T> {
         taken
     }
 
+    /// Everything that waits at an entity, in arrival order.
+    pub(crate) fn entries(&self, entity: &EntityRef) -> impl Iterator<Item = &T> {
+        let slot = self.slots.get(entity).into_iter();
+        let mut all: Vec<&T> = slot
+            .flat_map(|slot| {
+                slot.ready.values().chain(slot.held.iter().flat_map(|held| held.entries.values()))
+            })
+            .collect();
+        all.sort_unstable_by_key(|entry| entry.seq());
+        all.into_iter()
+    }
+
+    /// Entities that have anything waiting or running, in no order.
+    pub(crate) fn entities(&self) -> impl Iterator<Item = &EntityRef> {
+        self.slots.keys()
+    }
+
     /// Entries that wait at an entity.
     pub(crate) fn waiting(&self, entity: &EntityRef) -> usize {
         self.slots.get(entity).map_or(0, Slot::len)

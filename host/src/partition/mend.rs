@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::apply::replay;
 use super::checkpoint::{self, Checkpoint};
-use super::core::replay;
 use super::ledger::Ledger;
 use super::view::View;
 use crate::ids::{EntityRef, Position};
@@ -295,6 +295,7 @@ fn lost_rows(gap: &Gap, folder: &Path, file: String) -> Problem {
                 "idempotency keys of entities from {from} to {to}: used again, a call runs again"
             )
         }
+        Table::Pauses => "what operators paused: it goes on".into(),
         Table::Expiry => {
             "when outcomes and idempotency keys are forgotten: some stay for good".into()
         }

@@ -27,7 +27,8 @@ impl Core {
     ) {
         let entity = message.target.clone();
         let now = self.view.entity(&entity).version(&keys::entity_prefix(&entity));
-        let moved = match self.open().and_then(|()| self.readable(now)) {
+        let allowed = self.open().and_then(|()| self.running_allowed(&entity));
+        let moved = match allowed.and_then(|()| self.readable(now)) {
             Ok(now) => now != version,
             Err(refusal) => return drop(query.reply.send(Err(refusal))),
         };

@@ -3,6 +3,7 @@
 //! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
+mod apply;
 mod bounds;
 mod callback;
 mod checkpoint;
@@ -16,9 +17,13 @@ pub(crate) mod history;
 mod inspect;
 pub(crate) mod journey;
 mod ledger;
+mod letters;
 mod mailbox;
 pub mod mend;
 mod migrate;
+mod operate;
+mod operator;
+mod pauses;
 mod recent;
 mod recover;
 mod reply;
@@ -27,6 +32,7 @@ mod rows;
 mod spans;
 #[doc(hidden)]
 pub mod stages;
+mod traffic;
 mod transaction;
 mod turns;
 mod view;
@@ -50,8 +56,8 @@ use self::inspect::{Listing, Portrait};
 use self::journey::Live;
 use self::reply::End;
 use self::request::{
-    Accepted, Answer, Answered, CallbackUsed, Cancelled, DeadLetterInfo, DeadSettled, EntityInfo,
-    Invocation, MessageStatus, PartitionStatus, Refusal, Send, Verdict,
+    Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
+    PartitionStatus, Refusal, Send, Verdict,
 };
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -73,6 +79,8 @@ pub struct PartitionConfig {
     pub clock: Arc<dyn Clock>,
     /// Executor threads to begin with.
     pub workers: usize,
+    /// Whether to pause everything before anything starts.
+    pub paused: bool,
 }
 
 /// A request to the state machine.
@@ -85,14 +93,8 @@ enum Request {
     MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
-    DeadLetters(
-        Option<String>,
-        Option<MessageId>,
-        usize,
-        oneshot::Sender<Answered<Vec<DeadLetterInfo>>>,
-    ),
-    DeadLetter(MessageId, oneshot::Sender<Answered<Option<DeadLetterInfo>>>),
-    SettleDead(MessageId, bool, oneshot::Sender<Answered<DeadSettled>>),
+    /// What operators ask for, which is rare and of many kinds.
+    Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
     Past(oneshot::Sender<Answered<Past>>),
@@ -215,36 +217,6 @@ impl Partition {
     pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
         let portrait = self.ask(|to| Request::Show(entity, to)).await?;
         aside(move || portrait.map(|portrait| portrait.paint()).transpose()).await
-    }
-
-    /// Dead letters in order of their ids.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_letters(
-        &self,
-        app: Option<&str>,
-        after: Option<MessageId>,
-        limit: usize,
-    ) -> Answered<Vec<DeadLetterInfo>> {
-        let limit = limit.min(limits::PAGE_ROWS_MAX);
-        self.ask(|to| Request::DeadLetters(app.map(Into::into), after, limit, to)).await
-    }
-
-    /// One dead letter.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn dead_letter(&self, id: MessageId) -> Answered<Option<DeadLetterInfo>> {
-        self.ask(|to| Request::DeadLetter(id, to)).await
-    }
-
-    /// Sends a dead letter again (`again`) or forgets it.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn settle_dead(&self, id: MessageId, again: bool) -> Answered<DeadSettled> {
-        self.ask(|to| Request::SettleDead(id, again, to)).await
     }
 
     /// Resolves or rejects a callback.
@@ -373,11 +345,7 @@ impl Request {
             Self::MessageApp(id, to) => core.message_app(id, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
             Self::Show(entity, to) => core.portrait(entity, to),
-            Self::DeadLetters(app, after, limit, to) => {
-                core.dead_letters(app.as_deref(), after, limit, to);
-            }
-            Self::DeadLetter(id, to) => core.dead_letter(id, to),
-            Self::SettleDead(id, again, to) => core.settle_dead(id, again, to),
+            Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Cut(to) => core.cut(to),
             Self::Past(to) => core.past(to),

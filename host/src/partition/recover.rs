@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::core::replay;
+use super::apply::replay;
 use super::ledger::Ledger;
 use super::view::View;
 use crate::clock::Clock;

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use super::core::{Core, Entry};
 use super::spans;
-use crate::engine::Failure;
+use crate::engine::{Continuation, Failure};
 use crate::ids::MessageId;
 use crate::limits;
 use crate::record::delta::Op;
@@ -31,6 +31,13 @@ pub(crate) enum End<'e> {
 }
 
 impl Core {
+    /// What a message's sender asked to be told; nothing any more when the sender was removed meanwhile. The
+    /// message is still where it waits.
+    pub(crate) fn continuation(&self, message: &Message) -> Option<Box<Continuation>> {
+        message.then.as_ref()?;
+        self.ledger.message(message.id)?.then.clone()
+    }
+
     /// The operation that tells a message's sender how it ended in a turn of its own.
     pub(crate) fn turn_reply_op(&mut self, entry: &Entry, end: End<'_>) -> Option<Op> {
         let span = spans::attempted(&entry.message, entry.seq, entry.attempts + 1);
@@ -43,7 +50,7 @@ impl Core {
     }
 
     fn reply_from(&mut self, message: &Message, end: End<'_>, span: Option<Context>) -> Option<Op> {
-        let then = message.then.as_deref()?;
+        let then = self.continuation(message)?;
         let asker = message.sender()?.clone();
         let reply = Message {
             id: MessageId::new(self.clock.now_ms(), &asker, self.clock.chance()),

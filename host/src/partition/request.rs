@@ -1,8 +1,17 @@
 //! What a partition is asked and what it answers: plain data between the edge and the partition's loop.
 //! Answers that depend on state come wrapped in [`Durable`].
 
+mod operate;
+mod shown;
+
 use bytes::Bytes;
 use serde::Serialize;
+
+pub use operate::{
+    Bulk, Change, DeadFilter, DeadMark, DeadPage, Expect, MessageFilter, MessageInfo, MessageMark,
+    MessagePage, Put, PutDone, PutTimer, Removed, Scope, Settle,
+};
+pub use shown::{StateEntry, readable_value};
 
 use crate::engine::{Due, Failure, Trap};
 use crate::ids::{EntityRef, MessageId};
@@ -110,6 +119,8 @@ pub enum Stage {
     Running,
     /// Waiting for its next attempt.
     BackingOff,
+    /// Given up on.
+    Dead,
 }
 
 /// What came of cancelling a message.
@@ -180,33 +191,48 @@ pub struct DeadLetterInfo {
 }
 
 /// One entity as operators see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct EntityInfo {
     /// `app/type/key`.
     pub entity: String,
     /// Committed commands.
     pub version: u64,
+    /// True when it was removed and nothing has written since.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
+    /// True when a pause holds its commands.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// True while a command of it runs; not in listings.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
     /// State keys and values, in key order; empty in listings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<StateEntry>,
+    /// True when there is more state than is shown.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more_state: bool,
     /// Pending named timers; empty in listings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timers: Vec<TimerEntry>,
-    /// Commands waiting.
+    /// Commands waiting, and the one that runs.
     pub mailbox: usize,
+    /// Delayed messages that it sent and may still take back; not in listings.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delayed: usize,
+    /// Callbacks that it waits for; not in listings.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub callbacks: usize,
 }
 
-/// One row of an entity's state as operators see it.
-#[derive(Debug, Clone, Serialize)]
-pub struct StateEntry {
-    /// The key: text when it is printable UTF-8, else `hex:…`.
-    pub key: String,
-    /// The value: JSON when it is JSON, else text or `hex:…`.
-    pub value: serde_json::Value,
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// One named timer as operators see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TimerEntry {
     /// Its name.
     pub name: String,
@@ -214,6 +240,9 @@ pub struct TimerEntry {
     pub handler: String,
     /// Milliseconds since 1970.
     pub due_ms: u64,
+    /// Its input: JSON when it is JSON.
+    #[serde(default)]
+    pub input: serde_json::Value,
 }
 
 /// One attempt at a command, as people see it.
@@ -350,6 +379,8 @@ pub struct PartitionStatus {
     pub timers: usize,
     /// Dead letters.
     pub dead: usize,
+    /// What operators paused: everything, apps, types and entities.
+    pub pauses: usize,
     /// Guest calls running.
     pub running: usize,
     /// Transactions committed since start.
@@ -397,6 +428,12 @@ pub enum Refusal {
     /// The `Idempotency-Key` was used with another handler or body.
     #[error("this Idempotency-Key was used before with another handler or body")]
     IdempotencyMismatch,
+    /// An operator paused the entity.
+    #[error("this entity is paused; its commands wait until somebody resumes it")]
+    Paused,
+    /// An operator removes the entity for which this waited.
+    #[error("this entity is being removed; nothing of this command happened")]
+    Removed,
     /// The wait for the result took too long; the command may still take effect.
     #[error("no result within {0} ms; the command may still take effect")]
     TimedOut(u64),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::request::Scope;
 use super::rows::Rows;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::EntityWrites;
@@ -77,6 +78,10 @@ pub(crate) struct EntityRows {
     pub(crate) rows: Arc<Rows>,
     pub(crate) version: u64,
     pub(crate) cause: Position,
+    /// These rows are all that it has, whatever earlier checkpoints hold.
+    pub(crate) whole: bool,
+    /// The version at which it was removed, when that was since the checkpoint.
+    pub(crate) removed: Option<u64>,
 }
 
 /// The net change since a checkpoint.
@@ -88,6 +93,7 @@ pub(crate) struct Memtable {
     pub(crate) dead: Changes<MessageId, Arc<DeadLetter>>,
     pub(crate) outcomes: HashMap<MessageId, Stamped<Arc<Outcome>>>,
     pub(crate) idempotency: HashMap<Vec<u8>, Stamped<Arc<Remembered>>>,
+    pub(crate) pauses: BTreeMap<Scope, bool>,
     /// About how much memory it holds.
     pub(crate) bytes: usize,
     /// The last position applied to it.
@@ -102,6 +108,7 @@ impl Memtable {
             && self.dead.is_empty()
             && self.outcomes.is_empty()
             && self.idempotency.is_empty()
+            && self.pauses.is_empty()
     }
 }
 
@@ -134,13 +141,39 @@ impl View {
         entity.cause = position;
     }
 
+    /// Replaces an entity's whole state.
+    pub(crate) fn rewrite(
+        &mut self,
+        position: Position,
+        entity: &EntityRef,
+        (version, removed): (u64, bool),
+        rows: &[(Bytes, Bytes)],
+    ) {
+        let changed = self.table.entities.entry(entity.clone()).or_default();
+        let size =
+            |key: &Bytes, value: Option<&Bytes>| 96 + key.len() + value.map_or(0, Bytes::len);
+        let old: usize = changed.rows.iter().map(|(key, value)| size(key, value.as_ref())).sum();
+        let new: usize = rows.iter().map(|(key, value)| size(key, Some(value))).sum();
+        self.table.bytes = self.table.bytes.saturating_sub(old) + new;
+        let rows = rows.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+        let removed = if removed { Some(version) } else { changed.removed };
+        let rows = Arc::new(rows.collect());
+        *changed = EntityRows { rows, version, cause: position, whole: true, removed };
+    }
+
     /// An immutable view of one entity, for an executor.
     pub(crate) fn entity(&self, entity: &EntityRef) -> EntityView {
         let live = self.table.entities.get(entity);
         let frozen = self.frozen.as_ref().and_then(|table| table.entities.get(entity));
         let newest = live.or(frozen);
+        let layers = [live, frozen];
+        // What is below a whole layer is gone.
+        let whole = layers.iter().position(|layer| layer.is_some_and(|layer| layer.whole));
+        let shown = |at: usize| layers[at].filter(|_| whole.is_none_or(|whole| at <= whole));
         EntityView {
-            overlays: [live.map(|e| e.rows.clone()), frozen.map(|e| e.rows.clone())],
+            overlays: [0, 1].map(|at| shown(at).map(|e| e.rows.clone())),
+            whole: whole.is_some(),
+            removed: live.and_then(|e| e.removed).or(frozen.and_then(|e| e.removed)),
             base: self.base.clone(),
             version: newest.map(|e| e.version),
             cause: newest.map(|e| e.cause).unwrap_or_default(),
@@ -228,6 +261,9 @@ pub(crate) enum ReadError {
 pub(crate) struct EntityView {
     /// Newest first.
     overlays: [Option<Arc<Rows>>; 2],
+    /// The base's rows do not count.
+    whole: bool,
+    removed: Option<u64>,
     base: Arc<Snapshot>,
     version: Option<u64>,
     /// What must be durable before anything computed from this view may leave.
@@ -252,7 +288,19 @@ impl EntityView {
                 return Ok(value.clone());
             }
         }
+        if self.whole {
+            return Ok(None);
+        }
         Ok(self.base.get(Table::Rows, &keys::row(prefix, key))?)
+    }
+
+    /// The version at which it was removed last; 0 when it never was.
+    pub(crate) fn removed(&self, prefix: &[u8]) -> Result<u64, ReadError> {
+        if let Some(version) = self.removed {
+            return Ok(version);
+        }
+        let row = self.base.get(Table::Rows, &keys::removed(prefix.to_vec()))?;
+        row.map_or(Ok(0), |bytes| Ok(record::decode("removed entity", &bytes)?))
     }
 
     /// The number of committed transactions that wrote state.
@@ -289,6 +337,9 @@ impl EntityView {
         let start = keys::row(prefix, bounds.start);
         let end = bounds.end.map_or_else(|| keys::rows_end(prefix), |end| keys::row(prefix, end));
         let skip = prefix.len() + 1;
+        if self.whole {
+            return merge(&mut sources, bounds);
+        }
         let base = self.base.range(Table::Rows, &start, Some(&end))?;
         let base: Source<'_> = if bounds.descending {
             Box::new(base.rev().map(move |row| row.map(|(k, v)| (k.slice(skip..), Some(v)))))
@@ -364,6 +415,7 @@ mod tests {
             (start, end) in (0..12u8, 0..14u8),
             limit in 1..12usize,
             descending: bool,
+            hidden: bool,
         ) {
             let folder = tempfile::tempdir().expect("folder");
             let file = StateFile::open(folder.path()).expect("opens");
@@ -376,10 +428,12 @@ mod tests {
                 writer.put(Table::Rows, &keys::meta(prefix.clone()), Some(&record::encode(&7u64)))
             }).expect("written");
             let overlays = [Some(Arc::new(rows(&layers[1]))), Some(Arc::new(rows(&layers[2])))];
-            let view = EntityView { overlays, base, version: None, cause: Position(0) };
+            let (whole, removed) = (hidden, None);
+            let view =
+                EntityView { overlays, whole, removed, base, version: None, cause: Position(0) };
             prop_assert_eq!(view.version(&prefix).expect("reads"), 7);
             let mut model = BTreeMap::new();
-            for layer in layers.iter().rev() {
+            for layer in layers.iter().rev().skip(usize::from(hidden)) {
                 model.extend(layer.clone());
             }
             let mut wanted: Vec<_> = model.iter()

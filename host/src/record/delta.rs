@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::message::Message;
 use super::outcome::{Outcome, Remembered};
 use crate::ids::{EntityRef, MessageId};
+use crate::partition::request::Scope;
 
 /// What one transaction did to its entity's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +109,38 @@ pub enum Op {
         key: String,
         /// What it stands for.
         mark: Arc<Remembered>,
+    },
+    /// An operator replaced an entity's whole state: whatever rows there were are gone.
+    Rewrite {
+        /// The entity.
+        entity: EntityRef,
+        /// Its version afterwards.
+        version: u64,
+        /// Its rows.
+        rows: Vec<(Bytes, Bytes)>,
+        /// True when it was removed: what follows belongs to another life of it.
+        removed: bool,
+    },
+    /// Nobody hears of a message's end any more: the entity that asked was removed.
+    Silence {
+        /// The message.
+        id: MessageId,
+    },
+    /// An operator changed the input of a dead letter.
+    Edit {
+        /// The message.
+        id: MessageId,
+        /// Its input.
+        input: Bytes,
+        /// The input's content type when it is not JSON.
+        content_type: Option<String>,
+    },
+    /// An operator paused or resumed something.
+    Pause {
+        /// What.
+        scope: Scope,
+        /// Whether it is paused now.
+        paused: bool,
     },
 }
 
@@ -250,6 +283,18 @@ mod tests {
                     Remembered { id: MessageId(n.into()), fingerprint: [1; 16], expires_ms: n };
                 Op::Remember { entity, key, mark: Arc::new(mark) }
             }),
+            (entity(), n, any::<bool>()).prop_map(|(entity, version, removed)| {
+                let rows = vec![(Bytes::from_static(b"k"), Bytes::from_static(b""))];
+                Op::Rewrite { entity, version, rows, removed }
+            }),
+            any::<u128>().prop_map(|id| Op::Silence { id: MessageId(id) }),
+            (any::<u128>(), any::<Option<String>>()).prop_map(|(id, content_type)| Op::Edit {
+                id: MessageId(id),
+                input: Bytes::from_static(b"{}"),
+                content_type
+            }),
+            (entity(), any::<bool>())
+                .prop_map(|(one, paused)| Op::Pause { scope: Scope::Entity(one), paused }),
         ]
     }
 

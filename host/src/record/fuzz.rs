@@ -32,7 +32,9 @@ fn holds<T: Serialize + DeserializeOwned + PartialEq + Debug>(record: &'static s
             let written = encode(&value);
             // A number may be written longer than it needs; then it is shorter when it is written again.
             assert!(written.len() <= input.len(), "{record}: longer when written again");
-            assert!(written.len() < input.len() || written == input, "{record}: {value:?}");
+            // One of an older format is written in this one.
+            let same = written[1..] == input[1..];
+            assert!(written.len() < input.len() || same, "{record}: {value:?}");
             assert_eq!(decode::<T>(record, &written).as_ref(), Ok(&value), "{record}");
         }
         Err(error) => {
@@ -55,7 +57,7 @@ fn records() {
             1 => encode(&Queued { message, attempts: 1, not_before_ms: source.number() }),
             2 => {
                 let reason = source.text(9);
-                encode(&DeadLetter { message, reason, attempts: 3, parked_at_ms: 4 })
+                encode(&DeadLetter { message, reason, attempts: 3, parked_at_ms: 4, seq: 5 })
             }
             3 => encode(&outcome(source)),
             _ => encode(&remembered(source)),
@@ -92,8 +94,10 @@ fn batches() {
         assert_eq!(decode::<Batch>("batch", &bytes).as_ref(), Ok(&batch));
         assert!(decode::<Batch>("batch", &bytes[..bytes.len() - 1]).is_err(), "cut");
         assert!(decode::<Batch>("batch", &[&bytes, &[0][..]].concat()).is_err(), "too long");
-        let other = [&[FORMAT ^ (1 << source.below(8))], &bytes[1..]].concat();
-        assert!(decode::<Batch>("batch", &other).is_err(), "another version");
+        let format = FORMAT ^ (1 << source.below(8));
+        let other = [&[format], &bytes[1..]].concat();
+        let read = decode::<Batch>("batch", &other).is_ok();
+        assert_eq!(read, super::reads(format), "another version");
     });
 }
 

@@ -42,6 +42,14 @@ pub fn meta(mut prefix: Vec<u8>) -> Vec<u8> {
     prefix
 }
 
+/// Where it stands at which version an entity was removed last; right behind its metadata.
+#[must_use]
+pub fn removed(prefix: Vec<u8>) -> Vec<u8> {
+    let mut bytes = meta(prefix);
+    bytes.push(0);
+    bytes
+}
+
 /// Where a state key of an entity is.
 #[must_use]
 pub fn row(prefix: &[u8], key: &[u8]) -> Vec<u8> {
@@ -155,6 +163,8 @@ mod tests {
             prop_assert_eq!(p.cmp(&q), one.cmp(&two));
             prop_assert!(one == two || !row(&p, &row_key).starts_with(&q));
             prop_assert!(meta(p.clone()) < row(&p, &row_key) && row(&p, &row_key) < rows_end(&p));
+            prop_assert!(meta(p.clone()) < removed(p.clone()) && removed(p.clone()) < row(&p, b""));
+            prop_assert_eq!(entity_of(&removed(p.clone())).expect("reads"), one.clone());
         }
     }
 

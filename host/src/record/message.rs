@@ -1,11 +1,13 @@
-//! A message as it waits: in a mailbox, in the schedule, or parked. Its content never changes after it was
-//! accepted; what changes (attempts) stands beside it in [`Queued`].
+//! A message as it waits: in a mailbox, in the schedule, or parked. Its content changes after it was accepted only
+//! when an operator edits its dead letter or removes who sent it; attempts stand beside it in [`Queued`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Corrupt;
 use crate::engine::Continuation;
 use crate::ids::{EntityRef, MessageId};
+use crate::record;
 
 /// Where a message comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,34 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// When, in milliseconds since 1970.
     pub parked_at_ms: u64,
+    /// Its place in the arrival order when it was parked; 0 when a build of format 2 parked it.
+    pub seq: u64,
+}
+
+impl DeadLetter {
+    /// Reads a row of the `dead` table.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    pub fn of_row(row: &[u8]) -> Result<Self, Corrupt> {
+        if row.first() != Some(&FORMAT_WITHOUT_SEQ) {
+            return record::decode("dead letter", row);
+        }
+        let old: OldDeadLetter = record::decode("dead letter", row)?;
+        let OldDeadLetter { message, reason, attempts, parked_at_ms } = old;
+        Ok(Self { message, reason, attempts, parked_at_ms, seq: 0 })
+    }
+}
+
+const FORMAT_WITHOUT_SEQ: u8 = 2;
+
+/// A dead letter as builds of format 2 wrote it.
+#[derive(Serialize, Deserialize)]
+struct OldDeadLetter {
+    message: std::sync::Arc<Message>,
+    reason: String,
+    attempts: u32,
+    parked_at_ms: u64,
 }
 
 #[cfg(test)]
@@ -165,8 +195,14 @@ pub(crate) mod tests {
             let message = std::sync::Arc::new(message);
             let queued = Queued { message: message.clone(), attempts, not_before_ms: at };
             prop_assert_eq!(decode::<Queued>("queued", &encode(&queued)), Ok(queued));
-            let dead = DeadLetter { message, reason: "r".into(), attempts, parked_at_ms: at };
-            prop_assert_eq!(decode::<DeadLetter>("dead letter", &encode(&dead)), Ok(dead));
+            let (reason, parked_at_ms) = ("r".to_owned(), at);
+            let old = OldDeadLetter { message: message.clone(), reason, attempts, parked_at_ms };
+            let mut row = encode(&old);
+            row[0] = FORMAT_WITHOUT_SEQ;
+            let dead = DeadLetter { message, reason: "r".into(), attempts, parked_at_ms, seq: 0 };
+            prop_assert_eq!(DeadLetter::of_row(&row), Ok(dead.clone()));
+            let dead = DeadLetter { seq: at, ..dead };
+            prop_assert_eq!(DeadLetter::of_row(&encode(&dead)), Ok(dead));
         }
     }
 }

@@ -7,14 +7,18 @@ pub(crate) mod fuzz;
 pub mod keys;
 pub mod message;
 pub mod outcome;
+pub mod scope;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version byte of every value written by this build, and of the data folder as a whole. 2: messages
-/// carry a continuation, and callbacks.
-pub const FORMAT: u8 = 2;
+/// carry a continuation, and callbacks. 3: what operators do to entities, pauses, and a dead letter's old place.
+pub const FORMAT: u8 = 3;
+/// The oldest version that this build reads. What 3 added stands at the ends of enums, so that all of 2 reads as
+/// it is, but for dead letters.
+pub const FORMAT_OLDEST: u8 = 2;
 
 /// Bytes in a data file that are not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,12 @@ pub struct Corrupt {
     pub record: &'static str,
     /// What is wrong with it.
     pub problem: String,
+}
+
+/// Whether this build reads folders and values of that version.
+#[must_use]
+pub fn reads(format: u8) -> bool {
+    (FORMAT_OLDEST..=FORMAT).contains(&format)
 }
 
 /// Encodes a value behind its version byte.
@@ -41,7 +51,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 pub fn decode<T: DeserializeOwned>(record: &'static str, bytes: &[u8]) -> Result<T, Corrupt> {
     let corrupt = |problem: String| Corrupt { record, problem };
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => match postcard::take_from_bytes(rest) {
+        Some((format, rest)) if reads(*format) => match postcard::take_from_bytes(rest) {
             Ok((value, [])) => Ok(value),
             Ok((_, left)) => Err(corrupt(format!("{} bytes too many", left.len()))),
             Err(error) => Err(corrupt(error.to_string())),
@@ -56,7 +66,7 @@ pub fn decode<T: DeserializeOwned>(record: &'static str, bytes: &[u8]) -> Result
 pub fn other_format(version: u64) -> String {
     let age = if version < u64::from(FORMAT) { "an older" } else { "a newer" };
     format!(
-        "format version {version}; this build reads {FORMAT}: it was written by {age} build. Serve the folder \
+        "format version {version}; this build reads {FORMAT_OLDEST} to {FORMAT}: it was written by {age} build. Serve the folder \
          with that build, or start with an empty one"
     )
 }
@@ -74,9 +84,10 @@ mod tests {
         assert_eq!(decode::<u64>("seven", &good), Ok(7));
         assert!(decode::<u64>("seven", &[]).is_err());
         assert!(decode::<u64>("seven", &[FORMAT, 7, 7]).is_err());
+        assert_eq!(decode::<u64>("seven", &[FORMAT_OLDEST, 7]), Ok(7));
         let newer = decode::<u64>("seven", &[FORMAT + 1, 7]).expect_err("newer");
         assert!(newer.to_string().contains("newer"), "{newer}");
-        let older = decode::<u64>("seven", &[FORMAT - 1, 7]).expect_err("older");
+        let older = decode::<u64>("seven", &[FORMAT_OLDEST - 1, 7]).expect_err("older");
         assert!(older.to_string().contains("older"), "{older}");
     }
 }

@@ -46,10 +46,12 @@ pub enum Table {
     Idempotency = 5,
     /// What is forgotten when: points into the two tables above.
     Expiry = 6,
+    /// What is paused, by scope.
+    Pauses = 7,
 }
 
 /// All tables, in the order of their numbers.
-pub const TABLES: [Table; 7] = [
+pub const TABLES: [Table; 8] = [
     Table::Rows,
     Table::Mailbox,
     Table::Scheduled,
@@ -57,6 +59,7 @@ pub const TABLES: [Table; 7] = [
     Table::Outcomes,
     Table::Idempotency,
     Table::Expiry,
+    Table::Pauses,
 ];
 
 impl Table {
@@ -69,6 +72,7 @@ impl Table {
             Self::Outcomes => "outcomes",
             Self::Idempotency => "idempotency",
             Self::Expiry => "expiry",
+            Self::Pauses => "pauses",
         })
     }
 }
@@ -117,14 +121,42 @@ impl StateFile {
 
     fn over(database: Database) -> Result<Self, StorageError> {
         let file = Self { database };
+        let failed = |error| StorageError::new(FILE, error);
         // Readers need every table to exist, and a checkpoint of nothing makes them.
-        if file.try_snapshot().is_err() {
+        if !file.begun().map_err(failed)? {
             file.write(Mark::default(), |_| Ok(()))?;
         }
-        match file.format().map_err(|error| StorageError::new(FILE, error))? {
-            record::FORMAT => Ok(file),
-            other => Err(StorageError::new(FILE, record::other_format(u64::from(other)))),
+        file.up_to_date()
+    }
+
+    /// The same file in this build's format: with all of its tables. Rows stay as they are, each says its format.
+    fn up_to_date(self) -> Result<Self, StorageError> {
+        let failed = |error| StorageError::new(FILE, error);
+        match self.format().map_err(failed)? {
+            record::FORMAT => {}
+            older if record::reads(older) => {
+                let mark = self.mark().map_err(failed)?;
+                self.write(mark, |_| Ok(()))?;
+            }
+            other => {
+                return Err(StorageError::new(FILE, record::other_format(u64::from(other))));
+            }
         }
+        Ok(self)
+    }
+
+    /// False for a file that nothing was ever written to.
+    fn begun(&self) -> Result<bool, redb::Error> {
+        match self.database.begin_read()?.open_table(META) {
+            Ok(_) => Ok(true),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn mark(&self) -> Result<Mark, redb::Error> {
+        let meta = self.database.begin_read()?.open_table(META)?;
+        read_mark(&meta)
     }
 
     /// The format of the records in this file and in the journal beside it.
@@ -177,20 +209,29 @@ impl StateFile {
     fn try_snapshot(&self) -> Result<Snapshot, redb::Error> {
         let transaction = self.database.begin_read()?;
         let mut tables = Vec::with_capacity(TABLES.len());
+        let older = self.format()? < record::FORMAT;
         for table in TABLES {
-            tables.push(transaction.open_table(table.definition())?);
+            tables.push(match transaction.open_table(table.definition()) {
+                Ok(table) => Some(table),
+                Err(redb::TableError::TableDoesNotExist(_)) if older => None,
+                Err(error) => return Err(error.into()),
+            });
         }
         let meta = transaction.open_table(META)?;
-        let value = meta.get(MARK)?.map(|guard| guard.value().to_vec()).unwrap_or_default();
-        let mark = match (value.first_chunk::<8>(), value.get(8..24)) {
-            (Some(position), Some(rest)) => {
-                let mut chain = [0; 16];
-                chain.copy_from_slice(rest);
-                Mark { position: Position(u64::from_le_bytes(*position)), chain: Chain(chain) }
-            }
-            _ => return Err(redb::Error::Corrupted("the mark is damaged".into())),
-        };
+        let mark = read_mark(&meta)?;
         Ok(Snapshot { tables, mark })
+    }
+}
+
+fn read_mark(meta: &ReadOnlyTable<&'static str, &'static [u8]>) -> Result<Mark, redb::Error> {
+    let value = meta.get(MARK)?.map(|guard| guard.value().to_vec()).unwrap_or_default();
+    match (value.first_chunk::<8>(), value.get(8..24)) {
+        (Some(position), Some(rest)) => {
+            let mut chain = [0; 16];
+            chain.copy_from_slice(rest);
+            Ok(Mark { position: Position(u64::from_le_bytes(*position)), chain: Chain(chain) })
+        }
+        _ => Err(redb::Error::Corrupted("the mark is damaged".into())),
     }
 }
 
@@ -216,6 +257,16 @@ impl Writer<'_> {
             None => table.remove(key).map(|_| ()),
         };
         done.map_err(|error| StorageError::new(FILE, error))
+    }
+
+    /// Removes all rows with `start <= key < end`.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn clear(&mut self, table: Table, start: &[u8], end: &[u8]) -> Result<(), StorageError> {
+        let table = &mut self.tables[table as usize];
+        let cleared = table.retain_in::<&[u8], _>(start..end, |_, _| false);
+        cleared.map_err(|error| StorageError::new(FILE, error))
     }
 
     /// The first rows of `table` with keys below `end`, at most `limit`.
@@ -248,7 +299,8 @@ impl Writer<'_> {
 
 /// A consistent view of the state file; holding one keeps its pages from being reused.
 pub struct Snapshot {
-    tables: Vec<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    /// None for a table that an older format has not.
+    tables: Vec<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>>,
     mark: Mark,
 }
 
@@ -268,7 +320,8 @@ impl Snapshot {
     /// # Errors
     /// [`StorageError`].
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let row = self.tables[table as usize].get(key);
+        let Some(table) = &self.tables[table as usize] else { return Ok(None) };
+        let row = table.get(key);
         row.map(|row| row.map(|guard| Bytes::copy_from_slice(guard.value())))
             .map_err(|error| StorageError::new(FILE, error))
     }
@@ -285,9 +338,10 @@ impl Snapshot {
     ) -> Result<RowIter<'_>, StorageError> {
         use std::ops::Bound;
         let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
-        let rows = self.tables[table as usize]
-            .range::<&[u8]>(bounds)
-            .map_err(|error| StorageError::new(FILE, error))?;
+        let Some(table) = &self.tables[table as usize] else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        let rows = table.range::<&[u8]>(bounds).map_err(|error| StorageError::new(FILE, error))?;
         Ok(Box::new(rows.map(|row| {
             row.map(|(key, value)| {
                 (Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value()))
@@ -332,7 +386,11 @@ mod tests {
         file.write(mark, |writer| {
             writer.put(Table::Rows, b"a", Some(b"1"))?;
             writer.put(Table::Rows, b"b", Some(b"2"))?;
-            writer.put(Table::Rows, b"a", None)
+            writer.put(Table::Rows, b"a", None)?;
+            for key in ["c", "d", "e"] {
+                writer.put(Table::Rows, key.as_bytes(), Some(b"3"))?;
+            }
+            writer.clear(Table::Rows, b"c", b"e")
         })
         .expect("written");
         assert_eq!(before.get(Table::Rows, b"b").expect("reads"), None);
@@ -342,6 +400,6 @@ mod tests {
         assert_eq!(after.mark(), mark);
         let rows = after.range(Table::Rows, b"", None).expect("reads");
         let rows: Vec<_> = rows.map(|row| row.expect("reads").0).collect();
-        assert_eq!(rows, [Bytes::from("b")]);
+        assert_eq!(rows, [Bytes::from("b"), Bytes::from("e")]);
     }
 }

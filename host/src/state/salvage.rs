@@ -69,7 +69,7 @@ impl<'f> Look<'f> {
     fn by(folder: &'f Path, trust: Trust) -> Result<Self, StorageError> {
         let file = StateFile { database: open(folder, trust)? };
         let format = file.format().map_err(|error| StorageError::new(FILE, error))?;
-        if format != record::FORMAT {
+        if !record::reads(format) {
             return Err(StorageError::new(FILE, record::other_format(u64::from(format))));
         }
         let mark = file.snapshot()?.mark();
@@ -144,6 +144,8 @@ fn pass(
     });
     let rows = match opened {
         Ok(rows) => rows,
+        // A folder of an older format has fewer tables.
+        Err(redb::Error::TableDoesNotExist(_)) => return Ok((None, None)),
         Err(error) => return Ok((None, told(&error))),
     };
     let mut rows = match rows.iter() {

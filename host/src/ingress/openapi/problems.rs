@@ -44,12 +44,14 @@ const BODY: &[Route] = &[Call, Send, ReadPost, Callback];
 const OUTCOME: &[Route] = &[Call, ReadGet, ReadPost, Message];
 /// Routes that put a message into a mailbox.
 const MAILBOX: &[Route] = &[Call, Send];
+/// Routes that a pause refuses: calls, and queries that would migrate.
+const PAUSED: &[Route] = &[Call, ReadGet, ReadPost];
 /// Routes that are about a message.
 const MESSAGE: &[Route] = &[Message, Cancel];
 
 /// All of them, by status; the last column is what such an error says, for example.
 #[rustfmt::skip]
-pub(super) const ROWS: [Row; 32] = [
+pub(super) const ROWS: [Row; 35] = [
     row(400, "malformed", ALL, HOST, "delay and at exclude each other; give one of them"),
     row(400, "invalid_input", INPUT, HOST, "amount: is missing"),
     row(400, "wrong_kind", HANDLER, HOST, "balance is a query; GET or POST /v1/read/bank/account/{key}/balance"),
@@ -64,6 +66,7 @@ pub(super) const ROWS: [Row; 32] = [
     row(408, "body_timeout", BODY, HOST_BUSY, "the body did not arrive within 30000 ms"),
     row(409, "too_late", &[Cancel], HOST, "the message runs or has run; it can no longer be cancelled"),
     row(409, "callback_settled", &[Callback], HOST, "this callback was settled before, with another verdict or body"),
+    row(409, "entity_removed", &[Call], HOST, "this entity is being removed; nothing of this command happened"),
     row(413, "too_large", BODY, HOST, "the body is larger than 1048576 bytes, the most this route takes"),
     row(415, "unsupported_media_type", BODY, HOST, "the content encoding \"gzip\" is not taken; send it plain"),
     row(422, "idempotency_mismatch", MAILBOX, HOST, "this Idempotency-Key was used before with another handler or body"),
@@ -76,7 +79,9 @@ pub(super) const ROWS: [Row; 32] = [
     row(500, "handler_trapped", OUTCOME, GUEST_FAILED, "needs more memory than its limit of 67108864 bytes"),
     row(500, "parked", &[Call, Message], GUEST, "the message is parked as a dead letter after 10 attempts"),
     row(500, "cancelled", &[Call], GUEST, "it was cancelled; use another Idempotency-Key"),
+    row(500, "removed", &[Call], GUEST, "the entity was removed; use another Idempotency-Key"),
     row(500, "internal", ALL, HOST_BUSY, "the host failed at this request"),
+    row(503, "paused", PAUSED, HOST_BUSY, "this entity is paused; its commands wait until somebody resumes it"),
     row(503, "overloaded", ALL, HOST_BUSY, "the host is over its limit of waiting requests; try again later"),
     row(503, "unavailable", ALL, HOST_BUSY, "this entity's partition is not available: the host is shutting down"),
     row(503, "too_many_connections", ALL, HOST_BUSY, "the host has as many open connections as it may; try again later"),

@@ -9,8 +9,8 @@ use std::path::Path;
 use bytes::Bytes;
 use keystead_fuzz::{Source, target};
 
+use super::super::apply::replay;
 use super::super::checkpoint::{self, Checkpoint};
-use super::super::core::replay;
 use super::super::ledger::Ledger;
 use super::super::mend;
 use super::super::recover::{self, Recovered};
@@ -32,7 +32,8 @@ fn recoveries() {
         let file = StateFile::in_memory(|writer| {
             for _ in 0..source.below(3) {
                 let table = *source.pick(&TABLES);
-                sound &= !matches!(table, Table::Mailbox | Table::Scheduled | Table::Dead);
+                let read = [Table::Mailbox, Table::Scheduled, Table::Dead, Table::Pauses];
+                sound &= !read.contains(&table);
                 let (key, value) = (source.bytes(20), source.bytes(60));
                 if !key.is_empty() {
                     writer.put(table, key, Some(value))?;
@@ -151,7 +152,12 @@ impl Waiting {
                 return was;
             }
             Op::DropDead { id } => return self.dead.remove(id).is_some(),
-            Op::Outcome { .. } | Op::Remember { .. } => {}
+            Op::Edit { id, .. } => return self.dead.contains_key(id),
+            Op::Silence { id } => {
+                let waiting = self.queued.values().chain(self.scheduled.values());
+                return waiting.chain(self.dead.keys()).any(|waiting| waiting == id);
+            }
+            Op::Outcome { .. } | Op::Remember { .. } | Op::Rewrite { .. } | Op::Pause { .. } => {}
         }
         true
     }

@@ -202,6 +202,7 @@ impl Machine {
         let same =
             |other: &Job| matches!(other.work, Work::Command(_)) && other.message.target == *target;
         assert!(!self.jobs.iter().any(same), "{target} runs two commands at once");
+        assert!(!self.core.ledger.pauses.hold(target), "{target} is paused");
         if entry.call.is_some() {
             return;
         }

@@ -8,6 +8,7 @@ mod fuzz;
 mod machine;
 mod migrations;
 mod model;
+mod operated;
 mod replies;
 mod transfers;
 mod world;

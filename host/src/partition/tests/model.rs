@@ -9,8 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::core::Core;
+use super::super::request::Scope;
 use super::super::rows::Rows;
 use super::super::view::ScanBounds;
+use super::operated::Operated;
 use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::{Batch, Delta, Op};
 use crate::record::message::{DeadLetter, Message, Queued};
@@ -52,6 +54,9 @@ pub(super) struct Model {
     pub(super) keys: BTreeMap<(EntityRef, String), Arc<Remembered>>,
     /// Every message that there ever was.
     pub(super) born: BTreeSet<MessageId>,
+    pub(super) pauses: BTreeSet<Scope>,
+    /// What operators did, beyond what is above.
+    pub(super) operated: Operated,
 }
 
 impl Model {
@@ -112,6 +117,7 @@ impl Model {
 
     fn fold(&mut self, delta: Delta) -> Facts {
         let (mut ended, mut arrived) = (vec![], vec![]);
+        self.operated.begin();
         for op in &delta.ops {
             self.apply(op, &mut ended, &mut arrived);
         }
@@ -179,15 +185,12 @@ impl Model {
                 (queued.attempts, queued.not_before_ms) = (*attempts, *not_before_ms);
             }
             Op::Park { seq, attempts, reason, at_ms } => {
-                let message =
-                    self.queued.remove(seq).expect("only what is queued is parked").message;
-                ended.push((message.clone(), End::Parked));
-                let (reason, attempts, parked_at_ms) = (reason.clone(), *attempts, *at_ms);
-                let id = message.id;
-                self.dead.insert(id, DeadLetter { message, reason, attempts, parked_at_ms });
+                let message = self.park(*seq, (*attempts, *at_ms), reason);
+                ended.push((message, End::Parked));
             }
             Op::Unpark { id, seq } => {
                 let letter = self.dead.remove(id).expect("only a dead letter is retried");
+                self.operated.unparked(letter.seq, *seq);
                 self.enqueue(*seq, letter.message);
             }
             Op::DropDead { id } => {
@@ -198,7 +201,18 @@ impl Model {
             Op::Remember { entity, key, mark } => {
                 self.keys.insert((entity.clone(), key.clone()), mark.clone());
             }
+            Op::Rewrite { .. } | Op::Silence { .. } | Op::Edit { .. } | Op::Pause { .. } => {
+                self.operate(op);
+            }
         }
+    }
+
+    fn park(&mut self, seq: u64, (attempts, at_ms): (u32, u64), reason: &str) -> Arc<Message> {
+        let queued = self.queued.remove(&seq).expect("only what is queued is parked");
+        let (message, reason, parked_at_ms) = (queued.message, reason.to_owned(), at_ms);
+        let letter = DeadLetter { message: message.clone(), reason, attempts, parked_at_ms, seq };
+        self.dead.insert(message.id, letter);
+        message
     }
 
     fn enqueue(&mut self, seq: u64, message: Arc<Message>) {
@@ -215,6 +229,7 @@ impl Model {
         let dead: BTreeMap<_, _> =
             ledger.dead.iter().map(|(id, letter)| (*id, DeadLetter::clone(letter))).collect();
         assert_eq!(dead, self.dead, "dead letters");
+        assert!(ledger.pauses.iter().eq(&self.pauses), "pauses");
         for entity in self.rows.keys() {
             let pending = ledger.pending(entity).map(|all| all.timers.values().flatten());
             let ids = pending.into_iter().flatten().map(|timer| timer.message.id);

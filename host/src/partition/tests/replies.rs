@@ -100,6 +100,7 @@ impl Books {
                     }
                 }
                 Op::BackOff { .. } | Op::Outcome { .. } | Op::Remember { .. } => {}
+                other => unreachable!("{other:?}: no operator is here"),
             }
         }
         for (row, _) in delta.writes.iter().flat_map(|writes| &writes.rows) {

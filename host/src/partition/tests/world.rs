@@ -7,12 +7,14 @@ mod audit;
 mod handlers;
 mod hear;
 mod menu;
+mod operators;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use audit::Audit;
 use menu::{Act, Menu};
+use operators::Operated;
 use rand::RngExt;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -140,6 +142,7 @@ enum Wait {
     Cancel(MessageId, Waiting<Cancelled>),
     Callback(MessageId, Vec<u8>, Waiting<CallbackUsed>),
     Settled(MessageId, bool, Waiting<DeadSettled>),
+    Operated(Operated),
     /// A key with another body.
     Mismatch(u64, Waiting<Answer>),
 }
@@ -182,6 +185,10 @@ impl Sim {
     }
 
     fn step(&mut self) {
+        if self.chance(12) == 0 {
+            self.operate();
+            return self.settle();
+        }
         match self.menu.act(&mut self.machine.rng) {
             Act::Run => self.machine.run_job(),
             Act::Append => self.machine.append(),
@@ -392,6 +399,7 @@ impl Sim {
     /// No more faults: everything drains, by the machine's own clock alone.
     fn drain(&mut self) {
         self.machine.calm();
+        self.resume_all();
         for _ in 0..ROUNDS_MAX {
             let open = |ask: &Ask| {
                 ask.waiting == 0 && ask.told.is_none() && ask.invocation.idempotency_key.is_some()
@@ -450,7 +458,11 @@ impl Sim {
     fn check(&self) {
         self.audit.conclude(&self.machine);
         // An operator may have dropped what could not be told.
-        let dropped = |id: &&MessageId| self.audit.asked_away.contains(*id);
+        let dropped = |id: &&MessageId| {
+            let forgotten = &self.machine.model.operated.forgotten;
+            let row = format!("heard/{id}");
+            self.audit.asked_away.contains(*id) || forgotten.contains(row.as_bytes())
+        };
         for id in self.accepted.keys().filter(|id| !dropped(id)) {
             let (row, said) = (format!("heard/{id}"), &self.accepted[id]);
             let heard = self.machine.model.rows.values().find_map(|rows| rows.get(row.as_bytes()));
@@ -481,6 +493,7 @@ impl Wait {
             Self::Status(id, _) => format!("status of {id}"),
             Self::Cancel(id, _) => format!("cancel of {id}"),
             Self::Callback(id, ..) => format!("use of {id}"),
+            Self::Operated(operated) => format!("{operated:?}"),
             Self::Settled(id, ..) => format!("dead letter {id}"),
             Self::Mismatch(..) => "a key misused".into(),
         }
@@ -488,6 +501,10 @@ impl Wait {
 }
 
 fn simulate(seed: u64) -> Run {
+    played(seed).machine.end()
+}
+
+fn played(seed: u64) -> Sim {
     let mut sim = Sim::new(seed);
     for _ in 0..STEPS {
         sim.step();
@@ -499,7 +516,7 @@ fn simulate(seed: u64) -> Run {
     sim.machine.crash();
     sim.settle();
     sim.check();
-    sim.machine.end()
+    sim
 }
 
 #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::super::machine::Machine;
 use super::super::model::{End, Facts};
+use super::operators::Puts;
 use crate::ids::{EntityRef, MessageId};
 use crate::partition::request::{Answer, CallResult};
 use crate::record::delta::Op;
@@ -28,6 +29,14 @@ pub(super) struct Audit {
     pub(super) using: HashSet<MessageId>,
     /// Dead letters, also those that were sent again.
     pub(super) dead_once: HashSet<MessageId>,
+    /// Entities that an operator asked to remove.
+    pub(super) removing: BTreeSet<EntityRef>,
+    /// What operators asked to write, by the mark in it.
+    pub(super) puts: Puts,
+    /// Entities that were written whole.
+    pub(super) rewritten: usize,
+    /// Inputs of dead letters that operators changed.
+    pub(super) edits: usize,
     /// The last number that a receiver had from a sender.
     order: BTreeMap<(EntityRef, EntityRef), u64>,
     /// When each key is forgotten.
@@ -38,6 +47,7 @@ impl Audit {
     /// Looks at everything that became durable.
     pub(super) fn look(&mut self, machine: &mut Machine, attempts_max: impl Fn(&str) -> u32) {
         for facts in std::mem::take(&mut machine.facts) {
+            self.operators(&facts);
             let did = self.effects(machine, &facts);
             let cancelled = rows(&facts, "cancelled/");
             for id in &cancelled {
@@ -61,6 +71,13 @@ impl Audit {
         let id = did.first().copied()?;
         assert!(self.did.insert(id), "{id} took effect twice");
         assert!(!self.never.contains(&id), "{id} took effect after it was cancelled");
+        if let Some(input) = machine.model.operated.edited.get(&id) {
+            let input: Value = serde_json::from_slice(input).expect("JSON");
+            let wanted = format!("{id}/{}", input["edited"]);
+            let row = facts.delta.writes.iter().flat_map(|writes| &writes.rows);
+            let mut row = row.filter_map(|(row, _)| row.strip_prefix(b"edited/"));
+            assert!(row.any(|row| row == wanted.as_bytes()), "{id} ran with another input");
+        }
         let ended = facts.ended.iter().any(|(m, end)| m.id == id && *end == End::Taken);
         assert!(ended || !machine.model.born.contains(&id), "{id} took effect and still waits");
         Some(id)
@@ -90,7 +107,7 @@ impl Audit {
             let again = facts.arrived.iter().any(|arrived| arrived.id == id);
             let excused = machine.excused.contains(&id) || self.asked_away.contains(&id);
             match end {
-                End::Taken if did == Some(id) => self.in_order(message),
+                End::Taken if did == Some(id) => self.in_order(machine, message),
                 End::Withdrawn if again => assert!(self.using.contains(&id), "nobody used {id}"),
                 End::Taken | End::Withdrawn => assert!(excused, "{id} was lost"),
                 End::Dropped => {
@@ -112,15 +129,22 @@ impl Audit {
     }
 
     /// What a sender sends to a receiver arrives in that order, but for what operators sent again.
-    fn in_order(&mut self, message: &Message) {
+    fn in_order(&mut self, machine: &Machine, message: &Message) {
         let input: Value = serde_json::from_slice(&message.input).expect("JSON");
         let (Some(sender), Some(nth)) = (message.sender(), input["nth"].as_u64()) else { return };
-        if self.dead_once.contains(&message.id) {
+        // One whose sender was removed has a number of its life before.
+        let orphan = machine.model.operated.orphans.contains(&message.id);
+        if orphan || self.dead_once.contains(&message.id) {
             return;
         }
         let last = self.order.entry((sender.clone(), message.target.clone())).or_default();
         assert!(nth > *last, "{sender} -> {}: {nth} after {last}", message.target);
         *last = nth;
+    }
+
+    /// A sender that was removed counts from one again.
+    pub(super) fn forget_order(&mut self, entity: &EntityRef) {
+        self.order.retain(|(sender, _), _| sender != entity);
     }
 
     /// Whoever asked how a message ends is told in the Delta that ends it, once, and the truth.
@@ -132,7 +156,11 @@ impl Audit {
                 End::Parked => message.ends_when_parked(),
                 End::Dropped => !message.ends_when_parked(),
             };
-            if message.then.is_some() && ends {
+            let removed = facts.delta.ops.iter().any(|op| {
+                let removed = |entity| message.sender() == Some(entity);
+                matches!(op, Op::Rewrite { entity, removed: true, .. } if removed(entity))
+            });
+            if message.then.is_some() && ends && !removed {
                 let (id, sender) = (message.id, message.sender().cloned());
                 owed.insert(id.to_string(), (sender, did == Some(id)));
             }
@@ -167,6 +195,12 @@ impl Audit {
                 Op::DropDead { .. } => "dropped by an operator",
                 Op::Outcome { .. } => "outcome kept",
                 Op::Remember { .. } => "key kept",
+                Op::Rewrite { removed: true, .. } => "entity removed",
+                Op::Rewrite { .. } => "entity written whole",
+                Op::Silence { .. } => "silenced",
+                Op::Edit { .. } => "dead letter edited",
+                Op::Pause { paused: true, .. } => "paused",
+                Op::Pause { .. } => "resumed",
             });
             match op {
                 Op::Due { due_ms, .. } => {

@@ -86,6 +86,9 @@ impl Turn<'_> {
             self.write("me", &me);
             self.write(&mark, ROOM);
         }
+        if let Some(edit) = input["edited"].as_u64() {
+            self.write(&format!("edited/{}/{edit}", message.id), "");
+        }
         if let (Some(of), false) = (input["of"].as_str(), self.silent) {
             let heard = format!("heard/{of}");
             assert_eq!(self.read(&heard)?, None, "the end of {of} was told twice");

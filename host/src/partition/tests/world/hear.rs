@@ -7,9 +7,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Sim, Told, Wait};
+use crate::engine::Failure;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::partition::request::{
-    Accepted, Answer, CallResult, CallbackUsed, Cancelled, DeadSettled, MessageStatus, Refusal,
+    Accepted, Answer, CallFailure, CallResult, CallbackUsed, Cancelled, DeadSettled, MessageStatus,
+    Refusal,
 };
 
 impl Sim {
@@ -67,6 +69,7 @@ impl Sim {
                 let said = heard!(Wait::Callback(id, reply, used), used);
                 said.into_iter().for_each(|used| self.hear_used(id, &reply, used));
             }
+            Wait::Operated(operated) => return self.hear_operated(operated),
             Wait::Settled(id, final_, mut settled) => {
                 let said = heard!(Wait::Settled(id, final_, settled), settled);
                 assert!(!(final_ && said == Some(DeadSettled::Yes)), "{id} may happen after all");
@@ -76,6 +79,7 @@ impl Sim {
                     return Some(Wait::Mismatch(asked_ms, answer));
                 }
                 Ok(Err(Refusal::MailboxFull { .. } | Refusal::Overloaded { .. })) => {}
+                Ok(Err(Refusal::Paused | Refusal::Removed)) => {}
                 Ok(Err(Refusal::IdempotencyMismatch)) => self.machine.count("key refused"),
                 Ok(Err(Refusal::Unavailable(_))) => {}
                 Err(oneshot::error::TryRecvError::Closed) => {}
@@ -89,7 +93,15 @@ impl Sim {
         let ask = &mut self.asks[n];
         let keyed = ask.invocation.idempotency_key.is_some();
         self.audit.told(&self.machine, &ask.invocation.entity, keyed, &answer);
-        if matches!(answer.result, CallResult::Failed(_)) {
+        if let CallResult::Failed(failure) = &answer.result {
+            // What it came to was removed with its entity; there is no other answer to this key.
+            if let CallFailure::Error(Failure { code, .. }) = failure
+                && code == "removed"
+            {
+                assert!(keyed && answer.replayed, "{} never was", answer.id);
+                let (id, result) = (answer.id, Some(answer.result));
+                ask.told.get_or_insert(Told { id, result, expires_ms: None });
+            }
             return;
         }
         if let CallResult::Reply(body) = &answer.result {
@@ -179,5 +191,7 @@ fn name(refusal: &Refusal) -> &'static str {
         Refusal::Unavailable(_) => "unavailable",
         Refusal::IdempotencyMismatch => "key refused",
         Refusal::TimedOut(_) => "timed out",
+        Refusal::Paused => "call to what is paused",
+        Refusal::Removed => "removed while it waited",
     }
 }
