@@ -44,7 +44,6 @@ fn usage_is_refused_by_the_parser() {
     assert_eq!(usage("keystead apps --admin ftp://example.org"), Some(2));
     assert_eq!(usage("keystead entity rm a/b/c"), Some(2));
     assert_eq!(usage("keystead entity pause"), Some(2));
-    assert_eq!(usage("keystead apps --admin https://example.org"), Some(2));
     assert_eq!(usage("keystead call bank/account/alice add {} --json"), None);
 }
 
