@@ -164,9 +164,9 @@ fn stored_rows() {
             };
             rows.insert(key, value);
         }
-        maps::<String>(&rows, source.text(2));
-        maps::<u64>(&rows, source.below(4) as u64);
-        maps::<(String, u8)>(&rows, (source.text(2), source.byte()));
+        maps::<String>(&rows, &source.text(2));
+        maps::<u64>(&rows, &(source.below(4) as u64));
+        maps::<(String, u8)>(&rows, &(source.text(2), source.byte()));
         lists(&rows, source.below(5) as u64);
         others(&rows, &source.text(3));
     });
@@ -250,7 +250,7 @@ fn numbers<K: OrderedKey>(
     .collect()
 }
 
-fn maps<K: OrderedKey + Ord + Clone + std::fmt::Debug>(rows: &BTreeMap<Vec<u8>, Vec<u8>>, key: K) {
+fn maps<K: OrderedKey + Ord + Clone + std::fmt::Debug>(rows: &BTreeMap<Vec<u8>, Vec<u8>>, key: &K) {
     let field = || Map::<K, u64>::field("m");
     let model = numbers::<K>(rows, b"m/m/");
     assert_eq!(on(rows, || field().iter().collect::<Vec<_>>()).0.ok(), model);
@@ -258,17 +258,17 @@ fn maps<K: OrderedKey + Ord + Clone + std::fmt::Debug>(rows: &BTreeMap<Vec<u8>, 
     assert_eq!(back.ok().map(|all| all.into_iter().rev().collect()), model);
     if let Some(model) = &model {
         let from = on(rows, || field().range(key.clone()..).collect::<Vec<_>>()).0;
-        let wanted: Vec<_> = model.iter().filter(|(own, _)| *own >= key).cloned().collect();
+        let wanted: Vec<_> = model.iter().filter(|(own, _)| own >= key).cloned().collect();
         assert_eq!(from.as_ref(), Ok(&wanted));
         let until = on(rows, || field().range(..=key.clone()).count()).0;
-        let wanted = model.iter().filter(|(own, _)| *own <= key).count();
+        let wanted = model.iter().filter(|(own, _)| own <= key).count();
         assert_eq!(until, Ok(wanted));
-        let page = on(rows, || field().page(Some(&key), 2)).0.expect("all can be read");
-        let behind = model.iter().filter(|(own, _)| *own > key).take(2).cloned();
+        let page = on(rows, || field().page(Some(key), 2)).0.expect("all can be read");
+        let behind = model.iter().filter(|(own, _)| own > key).take(2).cloned();
         assert_eq!(page, behind.collect::<Vec<_>>());
     }
-    let at = [&b"m/m/"[..], &written(&key, false)].concat();
-    let (read, _) = on(rows, || field().get(&key));
+    let at = [&b"m/m/"[..], &written(key, false)].concat();
+    let (read, _) = on(rows, || field().get(key));
     let stored = rows.get(&at).map(|value| serde_json::from_slice::<u64>(value).ok());
     match stored {
         Some(None) => assert!(read.is_err(), "{read:?}"),
