@@ -38,7 +38,7 @@ fn documents() {
 /// taken by the new one, unless a break is named.
 #[test]
 fn deploys() {
-    target!(deploys).runs(2_500).check(|input| {
+    target!(deploys).runs(12_000).check(|input| {
         let source = &mut Source::new(input);
         let old = document(source);
         let new = if source.flag() { changed(&old, source) } else { document(source) };
@@ -117,7 +117,7 @@ fn inputs() {
 /// If one schema is said to fit into another, every value of the first is one of the second.
 #[test]
 fn fitting_schemas() {
-    target!(fitting_schemas).runs(5_000).check(|input| {
+    target!(fitting_schemas).runs(15_000).check(|input| {
         let source = &mut Source::new(input);
         let old = schema(source);
         let new = if source.flag() { changed(&old, source) } else { schema(source) };
