@@ -1,5 +1,6 @@
 //! The console and what it is made of: what the host remembers of messages, trying a handler through the admin listener,
 //! and the page in a real browser.
 
+mod operator;
 mod page;
 mod past;

@@ -16,7 +16,7 @@ const NASTY: &str = "<img src=x onerror=\"document.title='owned'\">";
 
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-fn chromium() -> Option<PathBuf> {
+pub(super) fn chromium() -> Option<PathBuf> {
     let found = browser::find();
     if found.is_none() {
         eprintln!(
@@ -316,7 +316,7 @@ const COMPLAINTS: &str = r#"(globalThis.found = () => {
   return said;
 })"#;
 
-fn harmless(page: &Page, base: &str) {
+pub(super) fn harmless(page: &Page, base: &str) {
     assert!(page.trouble().is_empty(), "{:#?}", page.trouble());
     let own = |url: &&String| !url.starts_with(base) && url.as_str() != "about:blank";
     let elsewhere: Vec<_> = page.requests().iter().filter(own).collect();
@@ -324,7 +324,7 @@ fn harmless(page: &Page, base: &str) {
     assert!(page.requests().iter().any(|url| url.contains("/admin/v1/")), "it asks");
 }
 
-async fn show(page: &mut Page, base: &str, hash: &str) {
+pub(super) async fn show(page: &mut Page, base: &str, hash: &str) {
     page.go(&format!("{base}/#/{hash}")).await;
 }
 
@@ -333,7 +333,7 @@ async fn click(page: &mut Page, selector: &str) {
     page.wait_for(&format!("document.querySelector({selector}).click() ?? true")).await;
 }
 
-async fn press_button(page: &mut Page, words: &str) {
+pub(super) async fn press_button(page: &mut Page, words: &str) {
     let all = "[...document.querySelectorAll('button:not(:disabled)')]";
     page.wait_for(&format!("{all}.find((one) => one.innerText === '{words}').focus() ?? true"))
         .await;

@@ -1,0 +1,97 @@
+//! What an operator changes from the console: pauses, state, removals, dead letters, versions. Each is done by the page's own
+//! buttons and looked at in the host.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::page::{chromium, harmless, press_button, show};
+use super::past::impatient;
+use crate::harness::browser::Page;
+use crate::harness::{Guest, Host};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_pauses_edits_removes_and_mends_from_the_page() {
+    let Some(chromium) = chromium() else { return };
+    let host = Host::start().await;
+    host.deploy_with(Guest::Bank, "bank", impatient()).await;
+    let (client, base) = (host.client(), host.addresses().admin);
+    client.call("bank/account/alice", "deposit", json!({"amount": 100})).ok().await;
+    client.call("bank/account/full", "deposit", json!({"amount": u64::MAX})).ok().await;
+    client.call("bank/account/alice", "transfer", json!({"to": "full", "amount": 7})).ok().await;
+    host.quiet().await;
+    let mut page = Page::open(&chromium, &format!("{base}/#/entities/bank/account/alice")).await;
+    let text = "document.querySelector('.page')?.innerText";
+
+    press_button(&mut page, "Pause…").await;
+    press_button(&mut page, "Pause it").await;
+    page.wait_for(&format!("{text}.includes('commands wait until it is resumed')")).await;
+    let call = client.call("bank/account/alice", "deposit", json!({"amount": 1}));
+    call.answer().await.expect_problem(503, "paused");
+    press_button(&mut page, "Resume").await;
+    page.wait_for(&format!("!{text}.includes('commands wait until it is resumed')")).await;
+    client.call("bank/account/alice", "deposit", json!({"amount": 1})).ok().await;
+    page.wait_for(&format!("{text}.includes('balance: 94')")).await;
+
+    press_button(&mut page, "Edit state…").await;
+    fill(&mut page, r#"[{"key": "self", "value": {"balance": 500}}]"#).await;
+    press_button(&mut page, "Replace its state").await;
+    page.wait_for(&format!("{text}.includes('balance: 500')")).await;
+    assert_eq!(client.value("bank/account/alice", "balance").await, 500);
+
+    let dead = host.dead_letters().await;
+    let letter = dead[0]["id"].as_str().expect("an id");
+    show(&mut page, &base, &format!("dead/{letter}")).await;
+    press_button(&mut page, "Edit…").await;
+    fill(&mut page, r#"{"amount": 0}"#).await;
+    press_button(&mut page, "Keep this input").await;
+    page.wait_for(&format!("/amount.?: 0/.test({text})")).await;
+    press_button(&mut page, "Retry").await;
+    page.wait_for("document.querySelector('.result .is-done') !== null").await;
+    assert_eq!(host.totals().await.dead, 0);
+
+    show(&mut page, &base, "entities/bank/account/alice").await;
+    press_button(&mut page, "Remove…").await;
+    press_button(&mut page, "Remove it").await;
+    page.wait_for("document.body.innerText.includes('bank/account/alice is removed')").await;
+    assert_eq!(client.value("bank/account/alice", "balance").await, 0);
+    harmless(&page, &base);
+    page.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_rolls_back_from_the_page_and_is_asked_when_that_breaks_something() {
+    let Some(chromium) = chromium() else { return };
+    let host = Host::with(Guest::Bank, "app").await;
+    let (client, base) = (host.client(), host.addresses().admin);
+    let first = live(&host).await;
+    let other = client.admin(Method::PUT, "/admin/v1/apps/app?breaking=true");
+    other.body(Guest::Hostile.component().await).answer().await.expect_status(200);
+    assert_ne!(live(&host).await, first);
+    let mut page = Page::open(&chromium, &format!("{base}/#/apps/app")).await;
+    press_button(&mut page, "Roll back…").await;
+    press_button(&mut page, "Roll back").await;
+    page.wait_for("document.querySelector('#notes, [role=status]') !== null").await;
+    let done = "[...document.querySelectorAll('tr')].some((row) => row.innerText.includes('live') && \
+                row.innerText.includes('FIRST'))";
+    let done = done.replace("FIRST", first.as_str().expect("text"));
+    page.wait_for(&done).await;
+    assert_eq!(live(&host).await, first);
+    client.call("app/account/a", "deposit", json!({"amount": 1})).ok().await;
+    harmless(&page, &base);
+    page.close().await;
+}
+
+async fn live(host: &Host) -> Value {
+    let app = host.client().admin(Method::GET, "/admin/v1/apps/app").ok().await;
+    app["version"].clone()
+}
+
+/// Puts a text into the dialog's field.
+async fn fill(page: &mut Page, text: &str) {
+    let text = Value::from(text);
+    let field = "document.querySelector('dialog[open] textarea')";
+    page.wait_for(&format!(
+        "{field} !== null && ({field}.value = {text}, {field}.dispatchEvent(new Event('input')))"
+    ))
+    .await;
+}
