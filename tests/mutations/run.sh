@@ -21,13 +21,16 @@ for name in "$@"; do
     tests=$(sed -n 's/^Tests: //p' "$patch")
     package=$(sed -n 's/^Package: //p' "$patch")
     : "${package:=keystead}"
+    # The unit tests, or those of one program.
+    program=$(sed -n 's/^Program: /--test /p' "$patch")
+    : "${program:=--lib}"
     git -C "$work" checkout --quiet --force HEAD && git -C "$work" apply "$patch" || exit 2
-    if ! (cd "$work" && cargo test --quiet -p $package --lib --no-run) >"$log" 2>&1; then
+    if ! (cd "$work" && cargo test --quiet -p $package $program --no-run) >"$log" 2>&1; then
         echo "$name: does not compile, see $log"
         exit 2
     fi
     # Cargo takes one filter, and the test program any number after the dashes.
-    if (cd "$work" && cargo test --quiet -p $package --lib -- $tests) >>"$log" 2>&1; then
+    if (cd "$work" && cargo test --quiet -p $package $program -- $tests) >>"$log" 2>&1; then
         survivors=$((survivors + 1))
         echo "$name: SURVIVED"
     else
