@@ -1,5 +1,5 @@
-//! What an operator changes from the console: pauses, state, removals, dead letters, versions. Each is done by the page's own
-//! buttons and looked at in the host.
+//! What an operator changes from the console: pauses, state, removals, dead letters, versions. Each is done by the page's
+//! own buttons and looked at in the host.
 
 use http::Method;
 use serde_json::{Value, json};
