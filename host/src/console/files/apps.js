@@ -27,7 +27,7 @@ async function all(place, signal) {
   const listed = table("Apps", [
     { name: "app", value: (app) => link(`#/apps/${part(app.app)}`, app.app) },
     { name: "live version", value: (app) => code(app.version.slice(0, 16)) },
-    { name: "entity types", value: (app) => app.types.flatMap((type, at) => [at ? ", " : null, link(`#/entities/${part(app.app)}/${part(type)}`, type)]) },
+    { name: "entity types", value: (app) => make("span", {}, app.types.flatMap((type, at) => [at ? ", " : null, link(`#/entities/${part(app.app)}/${part(type)}`, type)])) },
     { name: "deployed", value: (app) => moment(app.deployed_at_ms, true) },
   ]);
   listed.set(apps, (app) => app.app);
