@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::model::Model;
 use crate::ids::{EntityRef, MessageId};
+use crate::partition::request::Scope;
 use crate::record::delta::Op;
 use crate::record::message::Message;
 
@@ -21,6 +22,8 @@ pub(super) struct Operated {
     /// At which version each entity was removed last.
     pub(super) removed: BTreeMap<EntityRef, u64>,
     pub(super) removals: usize,
+    /// How often each pause was set (true) or ended, less how often an operator heard of that.
+    pub(super) unheard: BTreeMap<(Scope, bool), usize>,
     /// Dead letters of one Delta that went back: their old place and their new one.
     again: Vec<(u64, u64)>,
     /// Deltas that sent several again.
@@ -66,8 +69,14 @@ impl Model {
                     (message.input, message.content_type) = (input.clone(), content_type.clone());
                 });
             }
-            Op::Pause { scope, paused: true } => drop(self.pauses.insert(scope.clone())),
-            Op::Pause { scope, paused: false } => drop(self.pauses.remove(scope)),
+            Op::Pause { scope, paused } => {
+                *self.operated.unheard.entry((scope.clone(), *paused)).or_default() += 1;
+                if *paused {
+                    self.pauses.insert(scope.clone())
+                } else {
+                    self.pauses.remove(scope)
+                };
+            }
             _ => unreachable!("{op:?} is not an operator's"),
         }
     }

@@ -226,7 +226,12 @@ impl Sim {
                 assert!(durable || said != DeadSettled::Yes, "{id} was edited and is not");
             }
             Operated::Paused(scope, paused, mut changed) => {
-                let _: bool = heard!(Operated::Paused(scope, paused, changed), changed);
+                let said: bool = heard!(Operated::Paused(scope, paused, changed), changed);
+                let unheard = &mut self.machine.model.operated.unheard;
+                let durable = unheard.get_mut(&(scope, paused)).filter(|count| **count > 0);
+                if said {
+                    *durable.expect("a pause is told before it is durable") -= 1;
+                }
             }
             Operated::Bulk(mut bulk) => {
                 let step = heard!(Operated::Bulk(bulk), bulk);
