@@ -328,7 +328,7 @@ pub(super) async fn show(page: &mut Page, base: &str, hash: &str) {
     page.go(&format!("{base}/#/{hash}")).await;
 }
 
-async fn click(page: &mut Page, selector: &str) {
+pub(super) async fn click(page: &mut Page, selector: &str) {
     let selector = Value::from(selector);
     page.wait_for(&format!("document.querySelector({selector}).click() ?? true")).await;
 }
@@ -338,6 +338,17 @@ pub(super) async fn press_button(page: &mut Page, words: &str) {
     page.wait_for(&format!("{all}.find((one) => one.innerText === '{words}').focus() ?? true"))
         .await;
     page.press("Enter").await;
+}
+
+/// Puts a text into one of the dialog's controls.
+pub(super) async fn fill(page: &mut Page, control: &str, text: &str) {
+    let field =
+        format!("document.querySelector({})", Value::from(format!("dialog[open] {control}")));
+    let text = Value::from(text);
+    page.wait_for(&format!(
+        "{field} !== null && ({field}.value = {text}, {field}.dispatchEvent(new Event('input')))"
+    ))
+    .await;
 }
 
 async fn focused(page: &mut Page, label: &str) {

@@ -41,6 +41,7 @@ async function list({ place, query, signal }, app, type) {
   kind.addEventListener("change", go);
   const rows = table(`Entities of ${chosen}`, [
     { name: "key", value: (one) => link(`#/entities/${[...chosen.split("/"), keyOf(one)].map(part).join("/")}`, keyOf(one)) },
+    { name: "", value: (one) => (one.paused ? badge("paused") : "") },
     { name: "version", number: true, value: (one) => count(one.version) },
     { name: "waiting", number: true, value: (one) => (one.mailbox ? count(one.mailbox) : "") },
   ]);
