@@ -3,6 +3,7 @@
 
 mod bulk;
 mod explorer;
+mod keys;
 mod operator;
 mod page;
 mod past;

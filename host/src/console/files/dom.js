@@ -31,7 +31,7 @@ export function say(element, text) {
 }
 
 export function heading(text, ...more) {
-  return make("div", { class: "heading" }, make("h1", {}, text), ...more);
+  return make("div", { class: "heading" }, make("h1", { class: text.length > 60 ? "lengthy" : undefined }, text), ...more);
 }
 
 export function section(title, ...children) {

@@ -50,7 +50,7 @@ async function route() {
     await page.show({ place, parts: rest, query: new URLSearchParams(query), signal });
   } catch (error) {
     if (signal.aborted) return;
-    place.replaceChildren(heading(page.words), failure(error), retry(error));
+    place.replaceChildren(heading(page.words), failure(error), retry(error, page, rest.length > 0));
     if (error instanceof Away) await back(signal);
   }
 }
@@ -69,9 +69,10 @@ function decode(text) {
   }
 }
 
-function retry(error) {
-  const words = error instanceof Away ? "It is tried again by itself, each second." : "";
-  return make("div", { class: "row" }, button("Try again", route), make("span", { class: "soft" }, words));
+function retry(error, page, inside) {
+  const away = error instanceof Away;
+  return make("div", { class: "row" }, button("Try again", route, { class: "quiet" }), away ? make("span", { class: "soft" }, "It is tried again by itself, each second.") : null,
+    inside && !away ? make("a", { href: `#/${page.name}` }, `Back to: ${page.words}`) : null);
 }
 
 /** Waits until the host answers again, then shows the page anew. */

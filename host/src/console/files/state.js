@@ -2,7 +2,7 @@
 // component's own description of its fields. Invariant: a row that the description does not speak of is shown as it is,
 // whatever its key looks like.
 
-import { badge, code, count, entityLink, make, messageLink, moment, span, table } from "./dom.js";
+import { badge, button, code, count, entityLink, make, messageLink, moment, span, table } from "./dom.js";
 import { member } from "./tree.js";
 
 /** What the SDK puts before a field's name, by the field's kind. */
@@ -56,17 +56,38 @@ export function grouped(rows, fields, open) {
     }
   }
   for (const [name, { field, alone, value, entries }] of groups) place.append(alone ? member(name, value, 1, " value") : group(name, field.kind, entries, open));
-  for (const row of others) place.append(member(row.key, row.value));
+  if (others.length) place.append(paged(others, (row) => member(row.key, row.value, others.length <= FEW ? 1 : 0)));
   return place;
 }
 
-function group(name, kind, entries, open) {
+/** Rows that are shown open. */
+const FEW = 20;
+/** Rows that are shown before somebody asks for more. */
+const PAGE = 100;
+
+/** A list of rows, a page of them at a time. */
+function paged(rows, show) {
   const list = make("div", { class: "rows" });
+  const more = (from) => {
+    list.append(...rows.slice(from, from + PAGE).map(show));
+    const left = rows.length - from - PAGE;
+    if (left <= 0) return;
+    const next = button(`${count(left)} more`, () => {
+      next.remove();
+      more(from + PAGE);
+      list.children[from + PAGE]?.querySelector("summary")?.focus();
+    }, { class: "quiet" });
+    list.append(next);
+  };
+  more(0);
+  return list;
+}
+
+function group(name, kind, entries, open) {
   const box = make("details", { "data-field": name, open: open ? open.has(name) : entries.length <= 50 },
-    make("summary", {}, make("span", { class: "key" }, name), make("span", { class: "hint" }, ` ${kind}`), make("span", { class: "soft" }, ` [${count(entries.length)}]`)), list);
+    make("summary", {}, make("span", { class: "key" }, name), make("span", { class: "hint" }, ` ${kind}`), make("span", { class: "soft" }, ` [${count(entries.length)}]`)));
   const fill = () => {
-    if (!box.open || list.children.length) return;
-    for (const row of entries) list.append(member(row.key, row.value, 0));
+    if (box.open && box.children.length === 1) box.append(paged(entries, (row) => member(row.key, row.value, 0)));
   };
   box.addEventListener("toggle", fill);
   fill();
