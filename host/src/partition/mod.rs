@@ -16,6 +16,7 @@ mod finish;
 pub(crate) mod history;
 mod inspect;
 pub(crate) mod journey;
+mod kinds;
 mod ledger;
 mod letters;
 mod mailbox;
@@ -41,11 +42,13 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use self::callback::Use;
@@ -54,6 +57,7 @@ use self::driver::Driver;
 use self::history::Past;
 use self::inspect::{Listing, Portrait};
 use self::journey::Live;
+use self::kinds::Kinds;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
@@ -92,6 +96,7 @@ enum Request {
     Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
     MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
+    Kinds(String, oneshot::Sender<Answered<Kinds>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     /// What operators ask for, which is rare and of many kinds.
     Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
@@ -208,13 +213,22 @@ impl Partition {
         .await
     }
 
-    /// One entity.
+    /// The types of an app that have entities here, in order.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
+    pub async fn kinds(&self, app: &str) -> Answered<BTreeSet<String>> {
+        let kinds = self.ask(|to| Request::Kinds(app.into(), to)).await?;
+        aside(move || kinds.map(Kinds::walk).transpose()).await
+    }
+
+    /// One entity; of its state what comes after the key `after`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef, after: Bytes) -> Answered<Option<EntityInfo>> {
         let portrait = self.ask(|to| Request::Show(entity, to)).await?;
-        aside(move || portrait.map(|portrait| portrait.paint()).transpose()).await
+        aside(move || portrait.map(|portrait| portrait.paint(&after)).transpose()).await
     }
 
     /// Resolves or rejects a callback.
@@ -342,6 +356,7 @@ impl Request {
             Self::Cancel(id, to) => core.cancel(id, to),
             Self::MessageApp(id, to) => core.message_app(id, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
+            Self::Kinds(app, to) => core.kinds(app, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
