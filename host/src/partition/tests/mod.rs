@@ -4,6 +4,7 @@
 //! all of them. Invariant: one seed gives one run. `KEYSTEAD_SEEDS=n` runs the first n seeds of each simulation,
 //! `KEYSTEAD_SEED=n` runs that one and prints what happened; `seeds.txt` has those that failed once.
 
+mod early;
 mod fuzz;
 mod machine;
 mod migrations;
