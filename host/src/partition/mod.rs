@@ -57,7 +57,7 @@ use self::journey::Live;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
-    PartitionStatus, Refusal, Send, Verdict,
+    PartitionStatus, Refusal, Sees, Send, Verdict,
 };
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -88,9 +88,8 @@ enum Request {
     Call(Invocation, oneshot::Sender<Answered<Answer>>),
     Send(Send, oneshot::Sender<Answered<Accepted>>),
     Read(Invocation, oneshot::Sender<Answered<Answer>>),
-    Message(MessageId, bool, oneshot::Sender<Answered<MessageStatus>>),
-    Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
-    MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
+    Message(MessageId, bool, Sees, oneshot::Sender<Answered<MessageStatus>>),
+    Cancel(MessageId, Sees, oneshot::Sender<Answered<Cancelled>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     /// What operators ask for, which is rare and of many kinds.
@@ -165,30 +164,27 @@ impl Partition {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn message(&self, id: MessageId, wait: Duration) -> Answered<MessageStatus> {
+    pub async fn message(
+        &self,
+        id: MessageId,
+        wait: Duration,
+        sees: &Sees,
+    ) -> Answered<MessageStatus> {
         if !wait.is_zero() {
-            let ended = self.ask(|to| Request::Message(id, true, to));
+            let ended = self.ask(|to| Request::Message(id, true, sees.clone(), to));
             if let Ok(status) = tokio::time::timeout(wait, ended).await {
                 return status;
             }
         }
-        self.ask(|to| Request::Message(id, false, to)).await
-    }
-
-    /// The app that a message is for which waits or is parked.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
-        self.ask(|to| Request::MessageApp(id, to)).await
+        self.ask(|to| Request::Message(id, false, sees.clone(), to)).await
     }
 
     /// Cancels a message that has not started.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn cancel(&self, id: MessageId) -> Answered<Cancelled> {
-        self.ask(|to| Request::Cancel(id, to)).await
+    pub async fn cancel(&self, id: MessageId, sees: Sees) -> Answered<Cancelled> {
+        self.ask(|to| Request::Cancel(id, sees, to)).await
     }
 
     /// A page of entities in key order.
@@ -340,9 +336,8 @@ impl Request {
             Self::Call(invocation, to) => core.call(invocation, to),
             Self::Send(send, to) => core.send(send, to),
             Self::Read(invocation, to) => core.read(invocation, to),
-            Self::Message(id, wait, to) => core.message(id, wait, to),
-            Self::Cancel(id, to) => core.cancel(id, to),
-            Self::MessageApp(id, to) => core.message_app(id, to),
+            Self::Message(id, wait, sees, to) => core.message(id, wait, &sees, to),
+            Self::Cancel(id, sees, to) => core.cancel(id, &sees, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::Operator(ask) => ask(core),

@@ -1,6 +1,7 @@
 //! No answer of any kind leaves before what it may show is durable: the machine is asked everything that there is to
 //! ask, each time right after a change that no append holds. What a change does is not looked at here; the simulations
-//! do that. Invariant: every call of `commit.reply` in this module's parent is reached.
+//! do that. Invariant: every call of `commit.reply` is reached but that of
+//! cuts, which wait for a checkpoint, and a checkpoint holds nothing else than what is durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::super::letters::{Edit, Step};
 use super::super::operate::Operation;
 use super::super::request::{
     Answered, CallFailure, Change, DeadFilter, Expect, Invocation, MessageFilter, Put, PutDone,
-    Scope, Send, Settle,
+    Scope, Sees, Send, Settle,
 };
 use super::super::transaction::Draft;
 use super::super::view::ReadError;
@@ -23,7 +24,7 @@ use super::entity;
 use super::machine::Machine;
 use crate::clock::Clock;
 use crate::config::RetryPolicy;
-use crate::engine::{Due, Failure};
+use crate::engine::{Continuation, Due, Failure};
 use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
@@ -65,18 +66,15 @@ fn handle(job: &Job, _calm: bool, clock: &dyn Clock) -> Result<Verdict, ReadErro
                 CallbackToken::new(MessageId::new(job.now_ms, &me, clock.chance()), [7; 16]);
             let expiry = callback::expiry(&token, me.clone(), ("write".into(), b"{}"), None);
             draft.sends.push((Arc::new(expiry), Due::AtMs(due_ms)));
-            let id = MessageId::new(job.now_ms, &me, clock.chance());
-            let timer = Message {
-                id,
-                target: me,
-                handler: "write".into(),
-                input: Bytes::from_static(b"{}"),
-                content_type: None,
-                trace: None,
-                origin: Origin::Timer("tick".into()),
-                then: None,
-            };
+            let timer = message(job, clock, me, "write", Origin::Timer("tick".into()));
             draft.timers.insert("tick".into(), Some((Arc::new(timer), due_ms)));
+        }
+        "ask" => {
+            let (handler, context) = ("write".to_owned(), Bytes::from_static(b"{}"));
+            let then = Continuation { handler, context, patient: false };
+            let asked = message(job, clock, thing("final"), "fail", Origin::Entity(me));
+            let asked = Message { then: Some(Box::new(then)), ..asked };
+            draft.sends.push((Arc::new(asked), Due::Now));
         }
         _ => {}
     }
@@ -85,6 +83,19 @@ fn handle(job: &Job, _calm: bool, clock: &dyn Clock) -> Result<Verdict, ReadErro
         draft.writes.insert(Bytes::from_static(b"current"), Some(Bytes::new()));
     }
     Ok(Verdict::Done(Bytes::from_static(b"1"), draft))
+}
+
+fn message(job: &Job, clock: &dyn Clock, to: EntityRef, handler: &str, origin: Origin) -> Message {
+    Message {
+        id: MessageId::new(job.now_ms, &to, clock.chance()),
+        target: to,
+        handler: handler.into(),
+        input: Bytes::from_static(b"{}"),
+        content_type: None,
+        trace: None,
+        origin,
+        then: None,
+    }
 }
 
 /// Says whether the answer is there.
@@ -217,12 +228,19 @@ fn questions(early: &mut Vec<&'static str>) {
     scene.flush();
     let called = scene.call("a", "write", None);
     let unknown = MessageId::new(1, &thing("a"), 1);
-    ask!(scene, "the outcome of a call", |core, to| core.message(called, false, to));
-    ask!(scene, "where a message is", |core, to| core.message(later, false, to));
-    ask!(scene, "where a dead letter is", |core, to| core.message(dead, false, to));
-    ask!(scene, "where an unknown message is", |core, to| core.message(unknown, true, to));
-    ask!(scene, "whose a message is", |core, to| core.message_app(later, to));
-    ask!(scene, "cancel what is not there", |core, to| core.cancel(unknown, to));
+    ask!(scene, "the outcome of a call", |core, to| core.message(called, false, &Sees::All, to));
+    ask!(scene, "where a message is", |core, to| core.message(later, false, &Sees::All, to));
+    ask!(scene, "where a dead letter is", |core, to| core.message(dead, false, &Sees::All, to));
+    ask!(scene, "where an unknown message is", |core, to| core.message(
+        unknown,
+        true,
+        &Sees::All,
+        to
+    ));
+    let others = Sees::Apps(["other".to_owned()].into());
+    ask!(scene, "another's message", |core, to| core.message(later, false, &others, to));
+    ask!(scene, "cancel another's", |core, to| core.cancel(later, &others, to));
+    ask!(scene, "cancel what is not there", |core, to| core.cancel(unknown, &Sees::All, to));
     ask!(scene, "cancel a timer that is not set", |core, to| {
         core.cancel_timer(&thing("a"), "tick", to);
     });
@@ -281,6 +299,9 @@ fn changes(early: &mut Vec<&'static str>) {
         ["again", "dropped", "edited", "many"].map(|key| scene.dead(key));
     let [one, two] = ["one", "two"].map(|key| scene.send(key, "write", None));
     let removed = scene.send("removed", "write", None);
+    scene.call("asker", "ask", None);
+    let told = |id: &&MessageId| scene.machine.core.ledger.dead[*id].message.ends_when_parked();
+    let told = *scene.machine.core.ledger.dead.keys().find(told).expect("a final one");
     scene.call("waits", "wait", None);
     let callbacks = scene.machine.core.ledger.pending(&thing("waits")).expect("pending");
     let callback = *callbacks.callbacks.keys().next().expect("a callback");
@@ -292,19 +313,26 @@ fn changes(early: &mut Vec<&'static str>) {
     ask!(scene, "a send", |core, to| core.send(send.clone(), to));
     ask!(scene, "a send again", |core, to| core.send(send, to));
     ask!(scene, "a pause", |core, to| core.pause(&Scope::App("no".into()), true, to));
-    ask!(scene, "cancel", |core, to| core.cancel(one, to));
-    ask!(scene, "the end of what is cancelled", |core, to| core.message(two, true, to));
-    ask!(scene, "cancel what somebody waits for", |core, to| core.cancel(two, to));
-    ask!(scene, "cancel again", |core, to| core.cancel(two, to));
-    ask!(scene, "the end of what is removed", |core, to| core.message(removed, true, to));
+    ask!(scene, "cancel", |core, to| core.cancel(one, &Sees::All, to));
+    ask!(scene, "the end of what is cancelled", |core, to| core.message(two, true, &Sees::All, to));
+    ask!(scene, "cancel what somebody waits for", |core, to| core.cancel(two, &Sees::All, to));
+    ask!(scene, "cancel again", |core, to| core.cancel(two, &Sees::All, to));
+    ask!(scene, "the end of what is removed", |core, to| core.message(
+        removed,
+        true,
+        &Sees::All,
+        to
+    ));
     ask!(scene, "remove", |core, to| core.operate(thing("removed"), Operation::Remove(to)));
     ask!(scene, "retry a dead letter", |core, to| core.settle_dead(again, true, to));
     ask!(scene, "drop a dead letter", |core, to| core.settle_dead(dropped, false, to));
     let edit = Edit { id: edited, input: Bytes::new(), content_type: None, again: false };
+    ask!(scene, "retry a final dead letter", |core, to| core.settle_dead(told, true, to));
     ask!(scene, "edit a dead letter", |core, to| core.edit_dead(edit, to));
     assert!(scene.machine.core.ledger.dead.contains_key(&many));
     ask!(scene, "retry many", |core, to| core.settle_many(&step(""), to));
     ask!(scene, "cancel a timer", |core, to| core.cancel_timer(&thing("waits"), "tick", to));
+    ask!(scene, "cancel a callback", |core, to| core.cancel(callback, &Sees::All, to));
     ask!(scene, "use a callback", |core, to| core.use_callback(&use_of(callback), to));
     ask!(scene, "use it again", |core, to| core.use_callback(&use_of(callback), to));
     ask!(scene, "write", |core, to| core.operate(thing("p"), put("p", Expect::Absent, to)));
@@ -338,12 +366,17 @@ fn keys_and_waits(early: &mut Vec<&'static str>) {
         }
     }
     let (given_up, done) = (given_up.expect("it waits"), done.expect("it waits"));
-    ask!(scene, "the end of what is given up", |core, to| core.message(given_up, true, to));
-    ask!(scene, "the end of what is done", |core, to| core.message(done, true, to));
+    ask!(scene, "the end of what is given up", |core, to| core.message(
+        given_up,
+        true,
+        &Sees::All,
+        to
+    ));
+    ask!(scene, "the end of what is done", |core, to| core.message(done, true, &Sees::All, to));
     ask!(scene, "a call of a send that is done", |core, to| core.call(called("done"), to));
     scene.machine.core.operate(thing("removed"), Operation::Remove(oneshot::channel().0));
     ask!(scene, "a key of before a removal", |core, to| core.call(called("removed"), to));
-    scene.machine.core.cancel(cancelled, oneshot::channel().0);
+    scene.machine.core.cancel(cancelled, &Sees::All, oneshot::channel().0);
     ask!(scene, "a key of what is cancelled", |core, to| core.call(called("cancelled"), to));
     scene.due();
     let parked = || invocation("parked", "fail", Some("parked"));

@@ -197,7 +197,11 @@ impl Model {
                 let letter = self.dead.remove(id).expect("only a dead letter is dropped");
                 ended.push((letter.message, End::Dropped));
             }
-            Op::Outcome { id, outcome } => drop(self.outcomes.insert(*id, outcome.clone())),
+            Op::Outcome { id, outcome } => {
+                assert!(outcome.app.is_some(), "{id} is nobody's");
+                self.outcomes.insert(*id, outcome.clone());
+            }
+            Op::OldOutcome { .. } => panic!("this build writes no outcomes of older formats"),
             Op::Remember { entity, key, mark } => {
                 self.keys.insert((entity.clone(), key.clone()), mark.clone());
             }

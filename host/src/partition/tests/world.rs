@@ -33,7 +33,7 @@ use crate::partition::core::{Apps, Settings};
 use crate::partition::reply::{self, End};
 use crate::partition::request::{
     Accepted, Answer, Answered, CallResult, CallbackUsed, Cancelled, DeadSettled, Invocation,
-    MessageStatus, Send,
+    MessageStatus, Sees, Send,
 };
 use crate::state::Table;
 
@@ -353,7 +353,7 @@ impl Sim {
         let ids = self.ids.clone();
         let (Some(id), wait) = (self.pick(&ids), self.chance(2) == 0) else { return };
         let (to, status) = oneshot::channel();
-        self.machine.core.message(id, wait, to);
+        self.machine.core.message(id, wait, &Sees::All, to);
         self.waits.push(Wait::Status(id, status));
     }
 
@@ -365,7 +365,7 @@ impl Sim {
         let Some(id) = self.pick(&ids) else { return };
         self.machine.note(format!("cancel {id}"));
         let (to, cancelled) = oneshot::channel();
-        self.machine.core.cancel(id, to);
+        self.machine.core.cancel(id, &Sees::All, to);
         self.audit.asked_away.insert(id);
         self.waits.push(Wait::Cancel(id, cancelled));
     }

@@ -12,7 +12,7 @@ use super::{Sim, Waiting};
 use crate::ids::MessageId;
 use crate::partition::history::{Ended, Past, Turn};
 use crate::partition::journey::{Live, Walk};
-use crate::partition::request::{MessageStatus, Scope, StepInfo};
+use crate::partition::request::{MessageStatus, Scope, Sees, StepInfo};
 
 /// How many of the commands that started last are looked at.
 const LATEST: usize = 8;
@@ -68,7 +68,7 @@ impl Sim {
             }
             3 | 4 => {
                 let (to, status) = oneshot::channel();
-                core.message(id, false, to);
+                core.message(id, false, &Sees::All, to);
                 lookers.waits.push(Looked::Status(id, status));
             }
             _ => {}
