@@ -89,6 +89,7 @@ impl Core {
                     }
                 }
                 self.mailboxes.done(&entity);
+                self.forget_late(&entity);
                 self.operate_now(&entity);
                 self.dispatch(&entity);
             }

@@ -56,8 +56,10 @@ impl Core {
         if let Some((cause, answer)) = kept {
             return self.commit.reply(cause, MessageStatus::Done(answer), reply);
         }
+        let late = self.late_stage(id);
         let status = match self.ledger.place(id) {
-            None => MessageStatus::Unknown,
+            None if late.is_some() && wait => return self.wait_for(id, Waiter::Status(reply)),
+            None => late.map_or(MessageStatus::Unknown, MessageStatus::Pending),
             Some(Place::Dead) => MessageStatus::Dead(letter(&self.ledger.dead[&id])),
             Some(_) if wait => return self.wait_for(id, Waiter::Status(reply)),
             Some(place) => MessageStatus::Pending(self.stage(place, now_ms)),
@@ -99,7 +101,7 @@ impl Core {
         if let Some(message) = self.ledger.message(id) {
             return Ok(apps.contains(message.target.app()));
         }
-        if let Some(entity) = self.recent.entity(id) {
+        if let Some(entity) = self.recent.entity(id).or_else(|| self.late.entity(id)) {
             return Ok(apps.contains(entity.app()));
         }
         let outcome = self.view.outcome(id);
@@ -138,7 +140,8 @@ impl Core {
                 (Cancelled::Yes, position)
             }
             None => {
-                let ended = self.recent.get(id).is_some() || self.ledger.place(id).is_some();
+                let runs = self.ledger.place(id).is_some() || self.late_stage(id).is_some();
+                let ended = self.recent.get(id).is_some() || runs;
                 let outcome = self.view.outcome(id);
                 let cancelled = match self.readable(outcome) {
                     Ok(None) if !ended => Cancelled::Unknown,

@@ -16,6 +16,7 @@ mod finish;
 pub(crate) mod history;
 mod inspect;
 pub(crate) mod journey;
+mod late;
 mod ledger;
 mod letters;
 mod mailbox;
@@ -54,6 +55,7 @@ use self::driver::Driver;
 use self::history::Past;
 use self::inspect::{Listing, Portrait};
 use self::journey::Live;
+use self::late::Left;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
@@ -85,7 +87,7 @@ pub struct PartitionConfig {
 
 /// A request to the state machine.
 enum Request {
-    Call(Invocation, oneshot::Sender<Answered<Answer>>),
+    Call(MessageId, Invocation, oneshot::Sender<Answered<Answer>>),
     Send(Send, oneshot::Sender<Answered<Accepted>>),
     Read(Invocation, oneshot::Sender<Answered<Answer>>),
     Message(MessageId, bool, Sees, oneshot::Sender<Answered<MessageStatus>>),
@@ -96,6 +98,7 @@ enum Request {
     Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
+    Left(Left, oneshot::Sender<MessageId>),
     Past(oneshot::Sender<Answered<Past>>),
     Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
@@ -132,15 +135,18 @@ impl Partition {
         Ok((Self { driver }, PartitionThread(thread)))
     }
 
-    /// Runs a command once; answers when its result is durable.
+    /// Runs a command once; answers when its result is durable. Who waits too long is told by which id to ask.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn call(&self, invocation: Invocation) -> Answered<Answer> {
-        let answer = self.ask(|to| Request::Call(invocation, to));
+        let entity = invocation.entity.clone();
+        let id = self.driver.new_id(&entity);
+        let left = Left { id, entity, key: invocation.idempotency_key.clone() };
+        let answer = self.ask(|to| Request::Call(id, invocation, to));
         match tokio::time::timeout(limits::CALL_WAIT_MAX, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(Refusal::TimedOut(limits::CALL_WAIT_MAX.as_millis() as u64)),
+            Err(_) => Err(self.leave(left).await),
         }
     }
 
@@ -286,6 +292,18 @@ impl Partition {
         self.driver.close();
     }
 
+    /// The caller leaves, with the id of what goes on.
+    async fn leave(&self, left: Left) -> Refusal {
+        let (own, (to, which)) = (left.id, oneshot::channel());
+        let asked = self.push(Request::Left(left, to));
+        let which = tokio::time::timeout(limits::LEAVE_WAIT_MAX, which);
+        let id = match asked {
+            Ok(()) => which.await.ok().and_then(Result::ok).unwrap_or(own),
+            Err(_) => own,
+        };
+        Refusal::TimedOut { ms: limits::CALL_WAIT_MAX.as_millis() as u64, id }
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Answered<T>>) -> Request,
@@ -333,7 +351,7 @@ impl Apps for Registry {
 impl Request {
     fn handle(self, core: &mut Core) {
         match self {
-            Self::Call(invocation, to) => core.call(invocation, to),
+            Self::Call(id, invocation, to) => core.call_as(Some(id), invocation, to),
             Self::Send(send, to) => core.send(send, to),
             Self::Read(invocation, to) => core.read(invocation, to),
             Self::Message(id, wait, sees, to) => core.message(id, wait, &sees, to),
@@ -343,6 +361,7 @@ impl Request {
             Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Cut(to) => core.cut(to),
+            Self::Left(left, to) => core.leave(left, to),
             Self::Past(to) => core.past(to),
             Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),

@@ -446,8 +446,13 @@ pub enum Refusal {
     #[error("this entity is being removed; nothing of this command happened")]
     Removed,
     /// The wait for the result took too long; the command may still take effect.
-    #[error("no result within {0} ms; the command may still take effect")]
-    TimedOut(u64),
+    #[error("no result within {ms} ms; it may still take effect: ask for {id}")]
+    TimedOut {
+        /// How long it was.
+        ms: u64,
+        /// By which to ask what came of it.
+        id: MessageId,
+    },
 }
 
 /// A durable answer or a refusal.

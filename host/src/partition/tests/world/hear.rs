@@ -200,7 +200,7 @@ fn name(refusal: &Refusal) -> &'static str {
         Refusal::Overloaded { what } => what,
         Refusal::Unavailable(_) => "unavailable",
         Refusal::IdempotencyMismatch => "key refused",
-        Refusal::TimedOut(_) => "timed out",
+        Refusal::TimedOut { .. } => "timed out",
         Refusal::Paused => "call to what is paused",
         Refusal::Removed => "removed while it waited",
     }
