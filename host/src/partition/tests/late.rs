@@ -1,5 +1,7 @@
 //! Calls whose callers left: until they end they can be asked for by their ids, by those who may know of them, and
-//! afterwards as any other.
+//! afterwards as any other. And who may know of what an older build kept.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -12,6 +14,8 @@ use super::super::view::ReadError;
 use super::{Machine, Patience, entity};
 use crate::clock::Clock;
 use crate::ids::MessageId;
+use crate::record::delta::{Delta, Op};
+use crate::record::outcome::{Ending, OldOutcome};
 
 fn handle(_job: &Job, _calm: bool, _clock: &dyn Clock) -> Result<Verdict, ReadError> {
     let mut draft = Draft::default();
@@ -116,4 +120,24 @@ fn a_call_that_was_left_and_is_refused_is_no_more() {
     scene.flush();
     let told = scene.status(second, &Sees::All);
     assert!(matches!(told, MessageStatus::Unknown), "nothing of it happened: {told:?}");
+}
+
+#[test]
+fn what_an_older_build_kept_is_for_those_who_see_all() {
+    let mut scene = Scene::new();
+    let (id, ending) = (MessageId(1), Ending::Reply(Bytes::from_static(b"1")));
+    let expires_ms = scene.0.clock.now_ms() + 3_600_000;
+    let old = OldOutcome { ending, version: 0, expires_ms };
+    let ops = vec![Op::OldOutcome { id, outcome: Arc::new(old) }];
+    scene.0.core.apply(Delta { writes: None, ops });
+    // From memory, from the journal, and from a row.
+    for _ in 0..3 {
+        scene.flush();
+        let told = scene.status(id, &Sees::All);
+        assert!(matches!(told, MessageStatus::Done(_)), "{told:?}");
+        let told = scene.status(id, &Sees::Apps(["app".to_owned()].into()));
+        assert!(matches!(told, MessageStatus::Unknown), "{told:?}");
+        scene.0.crash();
+        scene.0.shut_down();
+    }
 }

@@ -201,7 +201,7 @@ impl Model {
             Op::Remember { entity, key, mark } => {
                 self.keys.insert((entity.clone(), key.clone()), mark.clone());
             }
-            // What only operators do, or nobody: outcomes of older formats.
+            // What only operators do, or older builds.
             _ => self.operate(op),
         }
     }
