@@ -61,7 +61,7 @@ use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
     PartitionStatus, Refusal, Sees, Send, Verdict,
 };
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::engine::Engine;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
@@ -144,9 +144,9 @@ impl Partition {
         let id = self.driver.new_id(&entity);
         let left = Left { id, entity, key: invocation.idempotency_key.clone() };
         let answer = self.ask(|to| Request::Call(id, invocation, to));
-        match tokio::time::timeout(limits::CALL_WAIT_MAX, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.leave(left).await),
+        match clock::within(limits::CALL_WAIT_MAX, answer).await {
+            Some(answer) => answer,
+            None => Err(self.leave(left).await),
         }
     }
 
