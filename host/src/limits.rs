@@ -264,6 +264,8 @@ pub const BENCH_QUIET_RATE: f64 = 500.0;
 pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
 /// An app's weight among others.
 pub const APP_WEIGHT_MAX: u32 = 100;
+/// Shortest pause of an app that is over its rate of turns: what came due meanwhile starts together.
+pub const TURNS_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Entities whose rates are kept before those that are past are looked for.
 pub const QUOTA_ENTITIES: usize = 4_096;
 /// Bytes of a snapshot's name.

@@ -136,6 +136,51 @@ async fn an_entity_grows_to_its_apps_size_and_no_further() {
     client.call("noisy/probe/b", "append", json!({"n": 1})).ok().await;
 }
 
+/// Two entities that write to each other for ever take what their app may have, whatever that does not come from outside,
+/// and its neighbour has all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_that_never_stop_take_their_apps_turns_and_no_more() {
+    const PER_S: u32 = 20;
+    let mut host = two_apps(json!({"turns_per_s": PER_S})).await;
+    let client = host.client();
+    let began = Instant::now();
+    for (a, b) in [("a", "b"), ("c", "d")] {
+        client.call(&format!("noisy/probe/{a}"), "volley", json!({"to": b})).ok().await;
+    }
+    let mut beside = 0_u32;
+    let mut taken = 0;
+    while taken < 3 * u64::from(PER_S) {
+        // The neighbour takes as many turns as it likes: none of its calls is refused.
+        client.call("quiet/probe/a", "bump", json!({})).ok().await;
+        beside += 1;
+        taken = volleys(&client).await;
+        let most = f64::from(PER_S) * (1.0 + began.elapsed().as_secs_f64());
+        assert!(taken as f64 <= most, "{taken} turns in {:?}", began.elapsed());
+    }
+    assert!(beside > PER_S, "{beside} calls of the neighbour beside {taken} turns");
+    let page = client.admin(Method::GET, "/metrics").answer().await.text();
+    let waited = r#"keystead_over_quota_total{app="noisy",quota="turns_per_s"}"#;
+    assert!(page.contains(waited), "nobody is told: {page}");
+
+    // A call waits for its turn like all else, and is answered. So it is after a crash, and when the rate is gone.
+    client.call("noisy/probe/e", "bump", json!({})).ok().await;
+    host.crash().await;
+    let before = volleys(&host.client()).await;
+    host.deploy_with(Guest::Hostile, "noisy", json!({"quotas": {}})).await;
+    while volleys(&host.client()).await < before + 10 * u64::from(PER_S) {}
+    host.client().call("noisy/probe/e", "bump", json!({})).ok().await;
+}
+
+/// Turns that the four have taken.
+async fn volleys(client: &Client) -> u64 {
+    let mut sum = 0;
+    for key in ["a", "b", "c", "d"] {
+        sum +=
+            client.value(&format!("noisy/probe/{key}"), "count").await.as_u64().expect("a number");
+    }
+    sum
+}
+
 /// A backlog of one app does not hold up another's calls: turns go round the apps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_one_app_does_not_hold_up_another() {

@@ -18,6 +18,9 @@ pub struct Quotas {
     pub entity_requests_per_s: Option<u32>,
     /// Calls, sends and reads of the app that may be under way at the same time; beyond them 429.
     pub requests_at_once_max: Option<u32>,
+    /// Commands of the app that start in a second, whatever brought them: a request, a message, a timer, a further
+    /// attempt; with a second's worth at once. Beyond them commands wait, in order; none is refused or lost.
+    pub turns_per_s: Option<u32>,
     /// Bytes of a request's body and of a message between its entities.
     pub message_bytes_max: usize,
     /// Bytes of all keys and values of one entity's state; a write beyond them fails its handler. Holding it costs each
@@ -34,6 +37,7 @@ impl Default for Quotas {
             requests_burst: None,
             entity_requests_per_s: None,
             requests_at_once_max: None,
+            turns_per_s: None,
             message_bytes_max: limits::BODY_BYTES_MAX,
             state_bytes_max: None,
             weight: 1,
@@ -53,6 +57,7 @@ impl Quotas {
             given("quotas.requests_burst", self.requests_burst),
             given("quotas.entity_requests_per_s", self.entity_requests_per_s),
             given("quotas.requests_at_once_max", self.requests_at_once_max),
+            given("quotas.turns_per_s", self.turns_per_s),
         ];
         let state = ("quotas.state_bytes_max", self.state_bytes_max.unwrap_or(u64::MAX));
         let message = ("quotas.message_bytes_max", self.message_bytes_max as u64);
@@ -85,6 +90,7 @@ mod tests {
         assert!(Quotas::default().validate().is_ok());
         for (quotas, field) in [
             (Quotas { requests_per_s: Some(0), ..Quotas::default() }, "quotas.requests_per_s"),
+            (Quotas { turns_per_s: Some(0), ..Quotas::default() }, "quotas.turns_per_s"),
             (Quotas { weight: 0, ..Quotas::default() }, "quotas.weight"),
             (Quotas { message_bytes_max: 0, ..Quotas::default() }, "quotas.message_bytes_max"),
         ] {

@@ -52,6 +52,23 @@ pub enum GuestEnd {
     Trapped,
 }
 
+/// A quota of an app that it can come up against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaKind {
+    /// A request was refused.
+    RequestsPerS,
+    /// A request was refused for its entity.
+    EntityRequestsPerS,
+    /// A request was refused.
+    RequestsAtOnce,
+    /// Commands were made to wait.
+    TurnsPerS,
+    /// A request was refused, or a message of a handler.
+    MessageBytes,
+    /// A write was refused.
+    StateBytes,
+}
+
 /// What is measured of one app. Share it in an [`Arc`].
 pub struct AppMetrics {
     label: String,
@@ -59,6 +76,7 @@ pub struct AppMetrics {
     latency: [OnceLock<Histogram>; KINDS.len()],
     guests: [[OnceLock<IntCounter>; ENDS.len()]; 2],
     guest_time: Histogram,
+    over_quota: [OnceLock<IntCounter>; QUOTAS.len()],
     retries: IntCounter,
     dead_letters: IntCounter,
     lines_left_out: IntCounter,
@@ -98,6 +116,13 @@ impl AppMetrics {
         self.guest_time.observe(took.as_secs_f64());
     }
 
+    /// It came up against a quota.
+    pub fn over_quota(&self, quota: QuotaKind) {
+        let labels =
+            || HOST.apps.over_quota.with_label_values(&[&self.label[..], QUOTAS[quota as usize]]);
+        self.over_quota[quota as usize].get_or_init(labels).inc();
+    }
+
     /// A message will be tried again.
     pub fn retried(&self) {
         self.retries.inc();
@@ -121,6 +146,7 @@ impl AppMetrics {
             latency: Default::default(),
             guests: Default::default(),
             guest_time: families.guest_time.with_label_values(&[label]),
+            over_quota: Default::default(),
             retries: families.retries.with_label_values(&[label]),
             dead_letters: families.dead_letters.with_label_values(&[label]),
             lines_left_out: families.lines_left_out.with_label_values(&[label]),
@@ -131,6 +157,15 @@ impl AppMetrics {
 const KINDS: [&str; 6] = ["call", "send", "read", "message", "callback", "other"];
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 const ENDS: [&str; 4] = ["done", "rejected", "failed", "trapped"];
+/// The fields of `quotas` in an app's settings.
+const QUOTAS: [&str; 6] = [
+    "requests_per_s",
+    "entity_requests_per_s",
+    "requests_at_once_max",
+    "turns_per_s",
+    "message_bytes_max",
+    "state_bytes_max",
+];
 
 /// The metrics that have a series for each app.
 pub(super) struct Families {
@@ -139,6 +174,7 @@ pub(super) struct Families {
     latency: HistogramVec,
     guests: IntCounterVec,
     guest_time: HistogramVec,
+    over_quota: IntCounterVec,
     retries: IntCounterVec,
     dead_letters: IntCounterVec,
     lines_left_out: IntCounterVec,
@@ -177,6 +213,11 @@ impl Families {
                 "Time of one call of a handler",
                 &["app"],
                 &SHORT_S,
+            ),
+            over_quota: counters(
+                "over_quota_total",
+                "Times that an app came up against a quota of its own: refused, or made to wait for its turns",
+                &["app", "quota"],
             ),
             retries: counters("retries_total", "Failed attempts that another follows", &["app"]),
             dead_letters: counters(

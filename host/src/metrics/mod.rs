@@ -14,7 +14,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
-pub use apps::{AppMetrics, GuestEnd, GuestKind, RequestKind, app};
+pub use apps::{AppMetrics, GuestEnd, GuestKind, QuotaKind, RequestKind, app};
 pub use gauges::{Gauges, set};
 
 /// The content type of [`page`].

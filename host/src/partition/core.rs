@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) mailbox_max: usize,
     /// Its share of turns.
     pub(crate) weight: u32,
+    /// Commands of it that may start in a second.
+    pub(crate) turns_per_s: Option<u32>,
 }
 
 impl Default for Settings {
@@ -49,6 +51,7 @@ impl Default for Settings {
             retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
             weight: 1,
+            turns_per_s: None,
         }
     }
 }
@@ -56,6 +59,11 @@ impl Default for Settings {
 /// Where the partition learns an app's settings.
 pub(crate) trait Apps: Send + Sync {
     fn settings(&self, app: &str) -> Settings;
+
+    /// False while no app has a rate of turns: asked for every turn, so it must cost next to nothing.
+    fn paced(&self) -> bool {
+        false
+    }
 }
 
 /// What the threads around the machine tell it.
@@ -99,8 +107,8 @@ pub(crate) struct Core {
     running: usize,
     /// Queries that will not come back to the machine: as many as there are further references.
     queries: Arc<()>,
-    /// Entities whose turn came while the executor or the batch was full.
-    stalled: Turns,
+    /// Entities whose turn came while the executor or the batch was full, and all of apps with a rate.
+    pub(crate) stalled: Turns,
     outputs: Vec<Output>,
     /// The chain up to the last durable position.
     mark: Mark,
@@ -195,18 +203,18 @@ impl Core {
         for entity in self.mailboxes.wake(now_ms) {
             self.dispatch(&entity);
         }
+        let now = self.clock.monotonic();
         // A step happens after every call, so it must not look at more of them than it can start.
         while self.can_run()
-            && let Some(entity) = self.stalled.pop(|app| self.apps.settings(app).weight)
+            && let Some(entity) = self.next_turn(now)
         {
-            self.dispatch(&entity);
+            self.take_turn(&entity);
         }
         if let Some((position, batch)) = self.commit.seal() {
             let trim = self.checkpointed;
             self.outputs.push(Output::Append(Append { position, batch, trim }));
         }
         let urgent = self.view.bytes() >= self.bounds.view_bytes_checkpoint || self.closing;
-        let now = self.clock.monotonic();
         if self.commit.settled() && (urgent || now >= self.next_checkpoint) {
             self.freeze(now);
         }
@@ -228,7 +236,9 @@ impl Core {
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now_ms())));
         let dirty = !self.view.table.is_empty() && !self.checkpointing && self.frozen.is_none();
         let checkpoint = dirty.then(|| self.next_checkpoint.saturating_sub(self.clock.monotonic()));
-        [due, checkpoint].into_iter().flatten().min()
+        let turn = self.stalled.next_back();
+        let turn = turn.map(|at| at.saturating_sub(self.clock.monotonic()));
+        [due, checkpoint, turn].into_iter().flatten().min()
     }
 
     /// True while it should be given no further requests.
@@ -340,7 +350,7 @@ impl Core {
     /// Starts a command if its entity is idle, or puts it into its mailbox.
     pub(crate) fn enter(&mut self, entry: Entry) {
         let entity = entry.message.target.clone();
-        if self.can_run() && self.open().is_ok() && !self.ledger.pauses.hold(&entity) {
+        if self.can_run() && self.may_start(&entity) && !self.paced(&entity) {
             match self.mailboxes.start(&entity, entry) {
                 Ok(entry) => return self.begin(entry),
                 Err(entry) => self.mailboxes.push(&entity, entry),
@@ -353,16 +363,28 @@ impl Core {
 
     /// Starts the entity's next command if it may.
     pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
-        if self.open().is_err() || self.ledger.pauses.hold(entity) {
+        if !self.may_start(entity) {
             return;
         }
-        if !self.can_run() {
+        if !self.can_run() || self.paced(entity) {
             self.stalled.push(entity.clone());
             return;
         }
-        if let Some(entry) = self.mailboxes.take(entity) {
+        self.take_turn(entity);
+    }
+
+    /// Starts the entity's next command, if it has one, at its turn.
+    fn take_turn(&mut self, entity: &EntityRef) {
+        if self.may_start(entity)
+            && let Some(entry) = self.mailboxes.take(entity)
+        {
+            self.count_turn(entity);
             self.begin(entry);
         }
+    }
+
+    fn may_start(&self, entity: &EntityRef) -> bool {
+        self.open().is_ok() && !self.ledger.pauses.hold(entity)
     }
 
     /// Lets an entity go on at the next step.

@@ -330,7 +330,12 @@ impl Apps for Registry {
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
             weight: app.config.quotas.weight,
+            turns_per_s: app.config.quotas.turns_per_s,
         })
+    }
+
+    fn paced(&self) -> bool {
+        self.any_paced()
     }
 }
 

@@ -19,6 +19,7 @@ use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
 use crate::ids::{CallbackToken, EntityRef, MessageId, check_name};
 use crate::limits;
 use crate::logging;
+use crate::metrics::QuotaKind;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::registry::App;
@@ -127,6 +128,7 @@ impl Transaction {
         let before = self.get(key)?.map_or(0, |value| (key.len() + value.len()) as u64);
         let after = all.saturating_sub(before) + bytes as u64;
         if after > max && after > all {
+            self.start.app.metrics.over_quota(QuotaKind::StateBytes);
             return Err(Fault::Limit { what: "bytes of the entity's state", max });
         }
         self.state_bytes = Some(after);
@@ -158,7 +160,8 @@ impl Transaction {
         then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
         let bytes_max = self.start.app.config.quotas.message_bytes_max;
-        limit("message body bytes", input.len(), bytes_max)?;
+        limit("message body bytes", input.len(), bytes_max)
+            .inspect_err(|_| self.start.app.metrics.over_quota(QuotaKind::MessageBytes))?;
         self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;

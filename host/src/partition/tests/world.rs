@@ -43,7 +43,7 @@ const STEPS: u32 = 500;
 const ASKS_MAX: usize = 70;
 const ROUNDS_MAX: u32 = 30_000;
 /// What has to come about somewhere among the seeds that run by themselves.
-const MUST_HAPPEN: [&str; 23] = [
+const MUST_HAPPEN: [&str; 24] = [
     "answered again",
     "backed off",
     "callback used",
@@ -65,6 +65,7 @@ const MUST_HAPPEN: [&str; 23] = [
     "started over",
     "state outdated",
     "state unreadable",
+    "turns over their rate",
     "unavailable",
     "unscheduled",
 ];
@@ -98,15 +99,23 @@ const SMALL: Bounds = Bounds {
     batch_transactions: 4,
 };
 
-/// One app forgets soon, gives up soon and has small mailboxes.
-struct Two;
+/// One app forgets soon, gives up soon, has small mailboxes, and in some runs a rate of turns.
+struct Two {
+    paced: bool,
+}
 
 impl Apps for Two {
     fn settings(&self, app: &str) -> Settings {
         let left = app == APPS[0];
         let retry = RetryPolicy { initial_ms: 5, max_ms: 60, attempts_max: attempts_max(app) };
         let (retention_s, mailbox_max) = if left { (4, 4) } else { (600, 1_000) };
-        Settings { retry, retention_s, mailbox_max, weight: 1 + app.len() as u32 % 3 }
+        let turns_per_s = (left && self.paced).then_some(5);
+        let weight = 1 + app.len() as u32 % 3;
+        Settings { retry, retention_s, mailbox_max, weight, turns_per_s }
+    }
+
+    fn paced(&self) -> bool {
+        self.paced
     }
 }
 
@@ -162,7 +171,8 @@ struct Sim {
 impl Sim {
     fn new(seed: u64) -> Self {
         let bounds = if seed.is_multiple_of(3) { SMALL } else { Bounds::default() };
-        let mut machine = Machine::bounded(seed, Two, handlers::handle, bounds);
+        let two = Two { paced: seed % 4 == 3 };
+        let mut machine = Machine::bounded(seed, two, handlers::handle, bounds);
         let menu = Menu::new(seed, &mut machine.rng);
         Self {
             machine,
