@@ -186,6 +186,10 @@ pub const MAILBOX_MESSAGES_MAX: usize = 100_000;
 pub const PARTITION_MESSAGES_MAX: usize = 4_000_000;
 /// Bytes of the bodies of those messages.
 pub const PARTITION_MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Messages of one app in one partition, unless it says otherwise: half of all, so that others have room.
+pub const APP_BACKLOG_MAX: usize = PARTITION_MESSAGES_MAX / 2;
+/// Bytes of those messages.
+pub const APP_BACKLOG_BYTES_MAX: usize = PARTITION_MESSAGE_BYTES_MAX / 2;
 /// Requests waiting in a partition's inbox channel.
 pub const PARTITION_INBOX_MAX: usize = 16_384;
 /// Guest calls handed to the executor threads and not finished.

@@ -63,6 +63,8 @@ pub enum QuotaKind {
     RequestsAtOnce,
     /// Commands were made to wait.
     TurnsPerS,
+    /// A request was refused, or a handler that would add messages.
+    Backlog,
     /// A request was refused, or a message of a handler.
     MessageBytes,
     /// A write was refused.
@@ -158,11 +160,12 @@ const KINDS: [&str; 6] = ["call", "send", "read", "message", "callback", "other"
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 const ENDS: [&str; 4] = ["done", "rejected", "failed", "trapped"];
 /// The fields of `quotas` in an app's settings.
-const QUOTAS: [&str; 6] = [
+const QUOTAS: [&str; 7] = [
     "requests_per_s",
     "entity_requests_per_s",
     "requests_at_once_max",
     "turns_per_s",
+    "backlog_max",
     "message_bytes_max",
     "state_bytes_max",
 ];

@@ -42,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) weight: u32,
     /// Commands of it that may start in a second.
     pub(crate) turns_per_s: Option<u32>,
+    /// Messages for its entities, and bytes of them.
+    pub(crate) backlog_max: (usize, usize),
+    /// Bytes of one entity's state.
+    pub(crate) state_bytes_max: Option<u64>,
 }
 
 impl Default for Settings {
@@ -52,6 +56,8 @@ impl Default for Settings {
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
             weight: 1,
             turns_per_s: None,
+            backlog_max: (limits::APP_BACKLOG_MAX, limits::APP_BACKLOG_BYTES_MAX),
+            state_bytes_max: None,
         }
     }
 }

@@ -331,6 +331,8 @@ impl Apps for Registry {
             mailbox_max: app.config.mailbox_max,
             weight: app.config.quotas.weight,
             turns_per_s: app.config.quotas.turns_per_s,
+            backlog_max: (app.config.quotas.backlog_max, app.config.quotas.backlog_bytes_max),
+            state_bytes_max: app.config.quotas.state_bytes_max,
         })
     }
 

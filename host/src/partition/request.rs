@@ -422,6 +422,14 @@ pub enum Refusal {
         /// Which.
         what: &'static str,
     },
+    /// The app is over a quota of its own.
+    #[error("the app is over its quota of {max} {what}; try again later")]
+    OverQuota {
+        /// Of what, with its unit.
+        what: &'static str,
+        /// The quota.
+        max: usize,
+    },
     /// The partition is closed: it shuts down, or its storage failed.
     #[error("this entity's partition is not available: {0}")]
     Unavailable(String),

@@ -136,13 +136,8 @@ impl Transaction {
     }
 
     fn measure_state(&mut self) -> Result<u64, Fault> {
-        let (mut all, mut start) = (0, Vec::new());
-        loop {
-            let page = self.scan(&start, None, u32::MAX, false)?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            start = [last, &[0][..]].concat();
-            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
-        }
+        let size = self.start.view.size(&self.prefix, &self.draft.writes);
+        self.readable(size)
     }
 
     fn count_send(&self) -> Result<(), Fault> {

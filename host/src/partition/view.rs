@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::request::Scope;
 use super::rows::Rows;
 use crate::ids::{EntityRef, MessageId, Position};
+use crate::limits;
 use crate::record::delta::EntityWrites;
 use crate::record::keys;
 use crate::record::message::{DeadLetter, Message, Queued};
@@ -310,6 +311,24 @@ impl EntityView {
         }
         let row = self.base.get(Table::Rows, &keys::meta(prefix.to_vec()))?;
         row.map_or(Ok(0), |bytes| Ok(record::decode("entity", &bytes)?))
+    }
+
+    /// Bytes of all keys and values, with `writes` over them.
+    pub(crate) fn size(&self, prefix: &[u8], writes: &Rows) -> Result<u64, ReadError> {
+        let (mut all, mut start) = (0, Vec::new());
+        loop {
+            let bounds = ScanBounds {
+                start: &start,
+                end: None,
+                entries_max: limits::SCAN_ENTRIES_MAX,
+                bytes_max: limits::SCAN_BYTES_MAX,
+                descending: false,
+            };
+            let page = self.scan(prefix, writes, bounds)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            start = [last, &[0][..]].concat();
+            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+        }
     }
 
     /// Merges the call's own `writes`, the memtables and the base.

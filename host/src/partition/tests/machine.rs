@@ -168,6 +168,7 @@ impl Machine {
         self.account("a request");
         self.count("step");
         self.core.step();
+        self.core.ledger.check_backlogs();
         for output in self.core.outputs() {
             match output {
                 Output::Release(released) => released.deliver(),

@@ -43,9 +43,10 @@ const STEPS: u32 = 500;
 const ASKS_MAX: usize = 70;
 const ROUNDS_MAX: u32 = 30_000;
 /// What has to come about somewhere among the seeds that run by themselves.
-const MUST_HAPPEN: [&str; 24] = [
+const MUST_HAPPEN: [&str; 25] = [
     "answered again",
     "backed off",
+    "backlog full",
     "callback used",
     "cancelled from outside",
     "dequeued",
@@ -89,6 +90,8 @@ const FAULTS: [&str; 16] = [
     "write fails",
 ];
 const FAULT_TIMES_MIN: u64 = 50;
+/// The same for what one app may have waiting.
+const BACKLOG_MAX: usize = 8;
 /// A limit's worth of everything, small enough to be reached.
 const SMALL: Bounds = Bounds {
     messages: 12,
@@ -99,7 +102,8 @@ const SMALL: Bounds = Bounds {
     batch_transactions: 4,
 };
 
-/// One app forgets soon, gives up soon, has small mailboxes, and in some runs a rate of turns.
+/// One app forgets soon, gives up soon, has small mailboxes, and in some runs a rate of turns; in these
+/// the other one may have few messages.
 struct Two {
     paced: bool,
 }
@@ -111,7 +115,18 @@ impl Apps for Two {
         let (retention_s, mailbox_max) = if left { (4, 4) } else { (600, 1_000) };
         let turns_per_s = (left && self.paced).then_some(5);
         let weight = 1 + app.len() as u32 % 3;
-        Settings { retry, retention_s, mailbox_max, weight, turns_per_s }
+        let messages = if !left && self.paced { BACKLOG_MAX } else { 1_000 };
+        let backlog_max = (messages, 100_000);
+        let state_bytes_max = None;
+        Settings {
+            retry,
+            retention_s,
+            mailbox_max,
+            weight,
+            turns_per_s,
+            backlog_max,
+            state_bytes_max,
+        }
     }
 
     fn paced(&self) -> bool {
