@@ -360,6 +360,10 @@ pub const OTLP_RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a collector's answer that are read.
 pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Time between two marks by which the age of waiting messages is known.
+pub const AGE_TICK: Duration = Duration::from_secs(1);
+/// Such marks; with more of them every second one is forgotten.
+pub const AGE_MARKS_MAX: usize = 1_024;
 /// Apps with series of their own in metrics; further ones share one.
 pub const METRIC_APPS_MAX: usize = 100;
 /// Mailboxes that are looked at for the longest one; of more than these it is a sample.

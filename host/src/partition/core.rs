@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ages::Ages;
 use super::apply::apply_delta;
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
@@ -98,6 +99,7 @@ pub(crate) struct Core {
     pub(crate) commit: Commit,
     pub(crate) recent: Recent,
     pub(crate) history: History,
+    ages: Ages,
     pub(crate) keyed: HashMap<Vec<u8>, InFlight>,
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
@@ -142,6 +144,7 @@ impl Core {
         let mut core = Self {
             next_checkpoint: clock.monotonic(),
             history: History::new(clock.now_ms()),
+            ages: Ages::default(),
             clock,
             apps,
             bounds: Bounds::default(),
@@ -210,6 +213,7 @@ impl Core {
             self.dispatch(&entity);
         }
         let now = self.clock.monotonic();
+        self.ages.note(self.ledger.last_seq(), self.oldest(), now);
         // A step happens after every call, so it must not look at more of them than it can start.
         while self.can_run()
             && let Some(entity) = self.next_turn(now)
@@ -439,11 +443,14 @@ impl Core {
     }
 
     pub(crate) fn status(&self) -> PartitionStatus {
+        let now = self.clock.monotonic();
+        let age_ms = |seq| self.ages.of(seq, now).as_millis() as u64;
         PartitionStatus {
             durable: self.commit.through().0,
             checkpointed: self.checkpointed.0,
             view_bytes: self.view.bytes(),
             queued: self.ledger.queued.len(),
+            oldest_ms: self.oldest().map_or(0, age_ms),
             backing_off: self.mailboxes.backing_off(),
             scheduled: self.ledger.scheduled.len(),
             timers: self.ledger.timers(),
@@ -456,6 +463,11 @@ impl Core {
             poisoned: self.poisoned.clone(),
             ..PartitionStatus::default()
         }
+    }
+
+    /// The message that came first of those that wait.
+    fn oldest(&self) -> Option<u64> {
+        self.ledger.queued.first_key_value().map(|(seq, _)| *seq)
     }
 
     /// A message of the mailbox table, as it goes into its entity's mailbox.

@@ -210,6 +210,11 @@ impl Ledger {
         self.last_seq
     }
 
+    /// The last number that was given.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
     pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
         self.places.get(&id).copied()
     }

@@ -3,6 +3,7 @@
 //! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
+mod ages;
 mod apply;
 mod bounds;
 mod callback;

@@ -371,6 +371,8 @@ pub struct PartitionStatus {
     pub view_bytes: usize,
     /// Messages waiting or backing off.
     pub queued: usize,
+    /// How long the one that came first has waited, in milliseconds, since the partition was opened at most.
+    pub oldest_ms: u64,
     /// Of these, the ones backing off.
     pub backing_off: usize,
     /// Messages and timers that are not due.

@@ -117,16 +117,8 @@ impl Apps for Two {
         let weight = 1 + app.len() as u32 % 3;
         let messages = if !left && self.paced { BACKLOG_MAX } else { 1_000 };
         let backlog_max = (messages, 100_000);
-        let state_bytes_max = None;
-        Settings {
-            retry,
-            retention_s,
-            mailbox_max,
-            weight,
-            turns_per_s,
-            backlog_max,
-            state_bytes_max,
-        }
+        let known = Settings { retry, retention_s, mailbox_max, weight, ..Settings::default() };
+        Settings { turns_per_s, backlog_max, ..known }
     }
 
     fn paced(&self) -> bool {
