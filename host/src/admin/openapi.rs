@@ -35,8 +35,8 @@ fn document() -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "Asked for once the host has a token. x-keystead-role says which role opens a route; \
-                    x-keystead-reach for whom: open to everybody, the app in the path, shown as far as the token's \
-                    apps go, or the host, for tokens of all apps.",
+                    x-keystead-reach for whom: open to everybody, token for each one whatever its role, the app \
+                    in the path, shown as far as the token's apps go, or the host, for tokens of all apps.",
             }},
         },
     })
@@ -61,6 +61,7 @@ fn operation(route: &Route) -> Value {
     let content_type = if route.path == "/metrics" { "text/plain" } else { "application/json" };
     let (security, reach) = match route.reach() {
         Reach::Open => (json!([{}]), "open"),
+        Reach::Token => (json!([{"token": []}]), "token"),
         Reach::App => (json!([{"token": []}]), "app"),
         Reach::Shown => (json!([{"token": []}]), "shown"),
         Reach::Host => (json!([{"token": []}]), "host"),

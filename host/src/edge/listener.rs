@@ -12,7 +12,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -307,7 +307,8 @@ impl Connection {
         let activity = Arc::clone(&self.activity);
         let service = service_fn(move |request: Request<Incoming>| {
             let open = Open::new(&activity);
-            let reply = acceptable(&request, headers_max).map(|()| handle(request));
+            // In a box: hyper moves what it is given several times, and a handler's future has kilobytes.
+            let reply = acceptable(&request, headers_max).map(|()| Box::pin(handle(request)));
             async move {
                 let reply = answer(reply).await;
                 drop(open);
@@ -363,9 +364,9 @@ fn acceptable(request: &Request<Incoming>, headers_max: usize) -> Result<(), Pro
 }
 
 /// Awaits the handler's reply; a panic becomes a 500, and so costs its own request only.
-async fn answer<Fut: Future<Output = Reply>>(reply: Result<Fut, Problem>) -> Reply {
+async fn answer<Fut: Future<Output = Reply>>(reply: Result<Pin<Box<Fut>>, Problem>) -> Reply {
     let mut reply = match reply {
-        Ok(reply) => pin!(reply),
+        Ok(reply) => reply,
         Err(problem) => return problem.into_reply(),
     };
     std::future::poll_fn(|cx| {
