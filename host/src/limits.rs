@@ -190,6 +190,8 @@ pub const PARTITION_MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub const APP_BACKLOG_MAX: usize = PARTITION_MESSAGES_MAX / 2;
 /// Bytes of those messages.
 pub const APP_BACKLOG_BYTES_MAX: usize = PARTITION_MESSAGE_BYTES_MAX / 2;
+/// Entities whose size of state is kept in memory, of those whose apps bound it.
+pub const STATE_SIZES_MAX: usize = 16_384;
 /// Requests waiting in a partition's inbox channel.
 pub const PARTITION_INBOX_MAX: usize = 16_384;
 /// Guest calls handed to the executor threads and not finished.

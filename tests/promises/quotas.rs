@@ -256,6 +256,27 @@ async fn operators_hold_to_the_size_of_a_state_too() {
     put("quiet", "", &small).await.expect_status(200);
     put("quiet", "", &large).await.expect_problem(413, "too_large");
     put("noisy", "&mode=merge", &small).await.expect_status(200);
+    // What handlers may write is what an operator left them: the size is not that of before.
+    for bytes in [1_500, 500] {
+        let text = "x".repeat(bytes);
+        let row = json!({"state": [{"key": note_key(&small), "value": text}]});
+        put("noisy", "&mode=merge", &row).await.expect_status(200);
+        let append = || client.call("noisy/probe/a", "append", json!({"n": 1})).answer();
+        let mut appended = 0;
+        while append().await.status == 200 {
+            appended += 1;
+            assert!(appended < 1_000, "nothing bounds it");
+        }
+        assert!(appended > 3, "{appended} were appended beside {bytes}");
+    }
+}
+
+/// The key of the row with the note.
+fn note_key(shown: &Value) -> &str {
+    let rows = shown["state"].as_array().expect("rows");
+    let note =
+        rows.iter().find(|row| row["value"].as_str().is_some_and(|text| text.starts_with("xx")));
+    note.and_then(|row| row["key"].as_str()).expect("a note")
 }
 
 /// A backlog of one app does not hold up another's calls: turns go round the apps.

@@ -29,7 +29,8 @@ pub struct Quotas {
     /// Bytes of a request's body and of a message between its entities.
     pub message_bytes_max: usize,
     /// Bytes of all keys and values of one entity's state; a write beyond them fails its handler, and an
-    /// operator's is refused. Holding it costs each command that writes a read of its entity.
+    /// operator's is refused. The first command that writes after a
+    /// start or an operator's write reads its entity for it.
     pub state_bytes_max: Option<u64>,
     /// Its share of turns while other apps want theirs: one of weight 4 gets four for each one of weight 1.
     pub weight: u32,

@@ -126,6 +126,7 @@ impl Core {
         let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
         let effects = !draft.is_empty();
         let version = version + u64::from(!draft.writes.is_empty());
+        let state_bytes = draft.state_bytes;
         let mut delta = Delta::default();
         if ends_message {
             delta.ops.push(Op::Dequeue { seq: entry.seq });
@@ -139,6 +140,9 @@ impl Core {
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
+        if let Some(bytes) = state_bytes {
+            self.view.keep_size(&entry.message.target, bytes);
+        }
         let answer = Answer {
             id: entry.message.id,
             result: CallResult::Reply(body),

@@ -199,14 +199,14 @@ impl Core {
                 for (key, value) in rows {
                     writes.insert(key.clone(), value.clone());
                 }
-                view.size(&prefix, &writes)
+                view.size_with(&prefix, &writes)
             }
         };
         let bytes = self.readable(after)?;
         if bytes <= max {
             return Ok(None);
         }
-        let before = view.size(&prefix, &Rows::default());
+        let before = view.size(&prefix);
         if bytes <= self.readable(before)? {
             return Ok(None);
         }

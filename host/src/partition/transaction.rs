@@ -35,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) timers: BTreeMap<String, Option<(Arc<Message>, u64)>>,
     /// The handler's result is bytes, not JSON; said only of a message with a continuation.
     pub(crate) replies_bytes: bool,
+    /// Bytes of the entity's state as it would be now; known once somebody had to.
+    pub(crate) state_bytes: Option<u64>,
 }
 
 impl Draft {
@@ -66,8 +68,6 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
-    /// Bytes of the entity's state as it would be now; known once somebody had to.
-    state_bytes: Option<u64>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
     /// The first read that failed: whatever the guest makes of it, the call came to nothing.
@@ -80,8 +80,8 @@ impl Transaction {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
         let draft = Draft::default();
-        let (written_bytes, state_bytes, unreadable) = (0, None, None);
-        Self { start, clock, prefix, draft, written_bytes, state_bytes, held, unreadable }
+        let (written_bytes, unreadable) = (0, None);
+        Self { start, clock, prefix, draft, written_bytes, held, unreadable }
     }
 
     /// Takes it back: nothing of it happened.
@@ -121,7 +121,7 @@ impl Transaction {
     /// Holds the entity's size, with `bytes` at `key`, against its app's quota. What makes it no larger is allowed.
     fn count_state(&mut self, key: &[u8], bytes: usize) -> Result<(), Fault> {
         let Some(max) = self.start.app.config.quotas.state_bytes_max else { return Ok(()) };
-        let all = match self.state_bytes {
+        let all = match self.draft.state_bytes {
             Some(all) => all,
             None => self.measure_state()?,
         };
@@ -131,12 +131,13 @@ impl Transaction {
             self.start.app.metrics.over_quota(QuotaKind::StateBytes);
             return Err(Fault::Limit { what: "bytes of the entity's state", max });
         }
-        self.state_bytes = Some(after);
+        self.draft.state_bytes = Some(after);
         Ok(())
     }
 
+    /// Before the first write.
     fn measure_state(&mut self) -> Result<u64, Fault> {
-        let size = self.start.view.size(&self.prefix, &self.draft.writes);
+        let size = self.start.view.size(&self.prefix);
         self.readable(size)
     }
 
