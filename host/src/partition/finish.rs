@@ -122,11 +122,11 @@ impl Core {
             let failure = Failure { code, message, details: None, retryable: true };
             return self.fail(entry, CallFailure::Error(failure), version, cause);
         }
+        let state_bytes = draft.state_bytes;
         let ends_message = entry.call.is_none();
         let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
         let effects = !draft.is_empty();
         let version = version + u64::from(!draft.writes.is_empty());
-        let state_bytes = draft.state_bytes;
         let mut delta = Delta::default();
         if ends_message {
             delta.ops.push(Op::Dequeue { seq: entry.seq });

@@ -195,9 +195,9 @@ impl View {
             overlays: [0, 1].map(|at| shown(at).map(|e| e.rows.clone())),
             whole: whole.is_some(),
             removed: live.and_then(|e| e.removed).or(frozen.and_then(|e| e.removed)),
+            known_size: self.sizes.get(entity).copied(),
             base: self.base.clone(),
             version: newest.map(|e| e.version),
-            known_size: self.sizes.get(entity).copied(),
             cause: newest.map(|e| e.cause).unwrap_or_default(),
         }
     }
