@@ -259,6 +259,7 @@ impl Router {
             sum.position += status.durable;
             sum.checkpoint_position += status.checkpointed;
             sum.checkpoint_lag_bytes += status.view_bytes;
+            sum.oldest_ms = sum.oldest_ms.max(status.oldest_ms);
             sum.queued += status.queued - status.backing_off.min(status.queued);
             sum.backing_off += status.backing_off;
             sum.scheduled += status.scheduled - status.timers;

@@ -41,6 +41,23 @@ impl StorageError {
     }
 }
 
+/// What a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// All of them.
+    pub bytes: u64,
+}
+
+/// The disk below `path`, if its file system says.
+#[must_use]
+pub fn room(path: &Path) -> Option<Room> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some(Room { free_bytes: bytes(disk.f_bavail), bytes: bytes(disk.f_blocks) })
+}
+
 /// Opens the redb file at `path`, creating it when it is missing, with a page cache of `cache_bytes`.
 /// Everything in it is on stable storage when this returns.
 ///

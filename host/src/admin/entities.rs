@@ -138,6 +138,15 @@ impl Admin {
                 let shown = json!({"entity": entity.to_string(), "version": version});
                 edge::json(StatusCode::OK, &shown)
             }
+            PutDone::TooLarge { bytes, max } => {
+                let detail = format!(
+                    "{entity} would have {bytes} bytes of state; quotas.state_bytes_max of its app is {max}"
+                );
+                let too_large = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail);
+                let details =
+                    json!({"field": "quotas.state_bytes_max", "bytes": bytes, "max": max});
+                Err(too_large.details(Some(details)))
+            }
             PutDone::Otherwise { version } => {
                 let detail = match expect {
                     Expect::Absent => format!("{entity} is there, at version {version}"),

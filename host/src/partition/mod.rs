@@ -3,6 +3,7 @@
 //! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
+mod ages;
 mod apply;
 mod bounds;
 mod callback;
@@ -358,7 +359,14 @@ impl Apps for Registry {
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
             weight: app.config.quotas.weight,
+            turns_per_s: app.config.quotas.turns_per_s,
+            backlog_max: (app.config.quotas.backlog_max, app.config.quotas.backlog_bytes_max),
+            state_bytes_max: app.config.quotas.state_bytes_max,
         })
+    }
+
+    fn paced(&self) -> bool {
+        self.any_paced()
     }
 }
 

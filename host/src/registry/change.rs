@@ -254,6 +254,7 @@ impl Registry {
         let Some(ramp) = served.ramp.as_ref().filter(same) else { return };
         let (name, version, percent) = (&app.name, app.version, ramp.percent);
         tracing::warn!(app = name, %version, percent, reason, "the ramp is halted");
+        app.metrics.ramp_halted();
         self.serve(name, served.without_ramp());
         let written = self.record_of(name).and_then(|mut record| {
             let at_ms = self.clock.now_ms();
