@@ -117,20 +117,31 @@ impl Backups {
     /// # Errors
     /// [`BackupError`], also when a manifest is damaged.
     pub fn list(&self) -> Result<Vec<Kept>, BackupError> {
-        let mut all = vec![];
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
-            entries => entries.map_err(at(&self.folder))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(at(&self.folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if check_name(&name).is_ok() {
-                all.push(Manifest::read(&path)?.kept(&path));
-            }
-        }
+        let folders = self.folders()?;
+        let kept = folders.iter().map(|path| Ok(Manifest::read(path)?.kept(path)));
+        let mut all = kept.collect::<Result<Vec<_>, BackupError>>()?;
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// The folders of all that are whole.
+    ///
+    /// # Errors
+    /// [`BackupError::Io`].
+    pub fn folders(&self) -> Result<Vec<PathBuf>, BackupError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries.map_err(at(&self.folder))?,
+        };
+        let mut folders = vec![];
+        for entry in entries {
+            let path = entry.map_err(at(&self.folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if check_name(&name).is_ok() {
+                folders.push(path);
+            }
+        }
+        Ok(folders)
     }
 
     /// Removes the snapshot `name`.

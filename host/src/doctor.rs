@@ -170,6 +170,12 @@ impl Doctor {
                 ),
                 repair: Some("set the record aside, so that the next deploy begins a new one".into()),
             }));
+            report.remarks.extend(app.sealed.iter().map(|key| {
+                format!(
+                    "the secrets of {name} are sealed with the key {key}: a host needs it (--secrets-key), this \
+                     command does not and cannot tell whether they open"
+                )
+            }));
             report.problems.extend(app.secrets.clone().map(|what| Problem {
                 file: format!("apps/apps/{name}.secrets"),
                 place: "the whole file".into(),

@@ -266,6 +266,8 @@ pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
 pub const APP_WEIGHT_MAX: u32 = 100;
 /// Entities whose rates are kept before those that are past are looked for.
 pub const QUOTA_ENTITIES: usize = 4_096;
+/// Bytes of a file of keys that seal secrets: more keys than anybody rotates through.
+pub const SECRETS_KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Bytes of a snapshot's name.
 pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.

@@ -3,6 +3,7 @@
 
 mod doors;
 mod folder;
+mod keys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
 use crate::otlp::{self, Exporter};
-use crate::registry::Registry;
+use crate::registry::{Keyring, Registry};
 use crate::router::Router;
 
 use doors::Doors;
@@ -51,6 +52,8 @@ pub struct ServerConfig {
     pub otlp: Option<otlp::Config>,
     /// Who may come in.
     pub rules: Rules,
+    /// The file of the keys that seal apps' secrets.
+    pub secrets_key: Option<PathBuf>,
 }
 
 /// A running host.
@@ -77,6 +80,7 @@ impl Server {
     /// With the step that failed and what would help.
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
         let tls = Doors::tls(&config)?;
+        let keys = keys::read(&config)?;
         let folder = DataFolder::open(&config.data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let Doors { access, audit, ingress_tls, admin_tls } =
@@ -90,7 +94,7 @@ impl Server {
         let door = Door::new(Arc::clone(&access), config.rules.open_ingress);
         let opening = {
             let clock = Arc::clone(&clock);
-            tokio::task::spawn_blocking(move || open(&config, &clock))
+            tokio::task::spawn_blocking(move || open(&config, &clock, keys))
         };
         let (registry, router) = opening.await.context("opening the data folder panicked")??;
         let listening =
@@ -171,7 +175,11 @@ impl Server {
 }
 
 /// The blocking part of a start, from the bottom up.
-fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Registry>, Router)> {
+fn open(
+    config: &ServerConfig,
+    clock: &Arc<dyn Clock>,
+    keys: Option<Keyring>,
+) -> anyhow::Result<(Arc<Registry>, Router)> {
     let data = &config.data;
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -186,9 +194,12 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
     };
     let engine = Engine::new(engine, Arc::clone(clock)).context("the engine did not start")?;
     let apps = data.join("apps");
-    let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))
+    let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock), keys)
         .with_context(|| format!("the deployed apps in {} could not be opened", apps.display()))?;
     let registry = Arc::new(registry);
+    if registry.seals() {
+        keys::tell_of_readable(data);
+    }
     let router = Router::open(
         data,
         Arc::clone(&registry),
@@ -287,6 +298,7 @@ mod tests {
             compiler: None,
             otlp: None,
             rules: Rules::default(),
+            secrets_key: None,
         }
     }
 

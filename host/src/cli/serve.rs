@@ -73,6 +73,9 @@ pub(super) struct HostArgs {
     /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Keys that encrypt apps' secrets on disk, 64 hex digits a line: the first encrypts, all decrypt
+    #[arg(long, value_name = "FILE", env = "KEYSTEAD_SECRETS_KEY")]
+    secrets_key: Option<PathBuf>,
 }
 
 /// The signals that end a host.
@@ -107,6 +110,7 @@ impl HostArgs {
                 open_ingress: self.open_ingress,
                 tls,
             },
+            secrets_key: self.secrets_key.clone(),
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::secrets::Form;
 use super::store::Store;
 
 /// One app as its files say.
@@ -20,8 +21,10 @@ pub struct AppFiles {
     pub record: Option<String>,
     /// What is wrong with its live component, or with that of its ramp.
     pub component: Option<String>,
-    /// What is wrong with the file of its secrets.
+    /// What is wrong with the file of its secrets, as far as can be told without a key.
     pub secrets: Option<String>,
+    /// The name of the key that they are sealed with.
+    pub sealed: Option<String>,
 }
 
 /// The apps in the registry folder `dir`, in order of their names; and what is wrong with their list.
@@ -38,7 +41,11 @@ pub fn look(dir: &Path) -> anyhow::Result<(Vec<AppFiles>, Option<String>)> {
         Err(error) => (store.recorded()?, Some(format!("{error:#}"))),
     };
     let look = |app: String| {
-        let secrets = store.secrets(&app).err().map(|error| format!("{error:#}"));
+        let (secrets, sealed) = match store.secrets_form(&app) {
+            Ok(Form::Sealed(key)) => (None, Some(key)),
+            Ok(Form::Empty | Form::Readable) => (None, None),
+            Err(error) => (Some(format!("{error:#}")), None),
+        };
         let record = match store.record(&app) {
             Ok(record) => record,
             Err(error) => {
@@ -50,6 +57,7 @@ pub fn look(dir: &Path) -> anyhow::Result<(Vec<AppFiles>, Option<String>)> {
                     record,
                     component: None,
                     secrets,
+                    sealed,
                 };
             }
         };
@@ -64,9 +72,22 @@ pub fn look(dir: &Path) -> anyhow::Result<(Vec<AppFiles>, Option<String>)> {
             record: None,
             component: component.map(|error| format!("{error:#}")),
             secrets,
+            sealed,
         }
     };
     Ok((names.into_iter().map(look).collect(), list))
+}
+
+/// Files in the registry folder `dir` that hold, or may hold, secrets that whoever reads them reads; none when it is no
+/// such folder.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn readable_secrets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !dir.join("apps").exists() {
+        return Ok(vec![]);
+    }
+    Store::look(dir).readable()
 }
 
 /// Sets `app`'s record aside, so that a deploy begins anew. Gives the names of what it keeps.
