@@ -69,6 +69,7 @@ pub struct Server {
     closing: watch::Sender<bool>,
     /// And who looks at their certificate.
     listeners: Vec<JoinHandle<()>>,
+    tls: Option<Tls>,
     folder: DataFolder,
     exporter: Option<Exporter>,
 }
@@ -122,13 +123,13 @@ impl Server {
             backups,
             ingress: (ingress_addr, ingress.clone()),
         });
-        let tls = tls.map(|tls| tokio::spawn(tls.watch(told())));
+        let watching = tls.clone().map(|tls| tokio::spawn(tls.watch(told())));
         let urls = [url(ingress_tls.is_some(), ingress_addr), url(admin_tls.is_some(), admin_addr)];
         let listeners = [
             serve_ingress(ingress_socket, ingress_tls, told(), ingress),
             serve_admin(admin_socket, admin_tls, told(), Arc::new(admin)),
         ];
-        let listeners = listeners.into_iter().chain(tls).collect();
+        let listeners = listeners.into_iter().chain(watching).collect();
         Ok(Self {
             ingress_addr,
             admin_addr,
@@ -137,9 +138,18 @@ impl Server {
             registry,
             closing,
             listeners,
+            tls,
             folder,
             exporter,
         })
+    }
+
+    /// Looks at the certificate's files now, and says in the log what it saw.
+    pub fn reload(&self) {
+        match &self.tls {
+            Some(tls) => tls.look_now(),
+            None => tracing::info!("there is no certificate to look at: SIGHUP does nothing else"),
+        }
     }
 
     /// The router, for what runs in this process.

@@ -1,5 +1,5 @@
 //! `keystead serve`: runs the host until it is told to stop. Invariant: the ready line is printed once, after
-//! both listeners accept, and a signal ends the host by its own graceful shutdown.
+//! both listeners accept, a signal ends the host by its own graceful shutdown, and SIGHUP never ends it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -86,8 +86,14 @@ pub(super) struct Stop {
 
 pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let server = args.host.start(out).await?;
-    stop.asked().await;
+    loop {
+        tokio::select! {
+            () = stop.asked() => break,
+            _ = hangup.recv() => server.reload(),
+        }
+    }
     stop.shut_down(server).await
 }
 
