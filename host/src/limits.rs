@@ -266,6 +266,16 @@ pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
 pub const APP_WEIGHT_MAX: u32 = 100;
 /// Entities whose rates are kept before those that are past are looked for.
 pub const QUOTA_ENTITIES: usize = 4_096;
+/// Bytes of a snapshot's manifest in an archive: it is read whole.
+pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Snapshots that are sent at once; each holds a thread.
+pub const SNAPSHOT_READERS_MAX: usize = 4;
+/// Bytes of one piece of an answer that is made while it is sent.
+pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of it that wait for the client.
+pub const STREAM_PIECES_MAX: usize = 4;
+/// Time that a client gets to take one piece.
+pub const STREAM_STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a file of keys that seal secrets: more keys than anybody rotates through.
 pub const SECRETS_KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Bytes of a snapshot's name.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -56,6 +56,8 @@ pub struct Admin {
     backups: Backups,
     /// One snapshot at a time.
     copies: Semaphore,
+    /// Few are sent at once.
+    readers: Arc<Semaphore>,
     /// Few entities are written at once: each body is in memory whole.
     puts: Semaphore,
     started: Duration,
@@ -94,6 +96,7 @@ impl Admin {
             door: Door::new(Arc::clone(&access), false),
             deploys: Arc::new(Semaphore::new(1)),
             copies: Semaphore::new(1),
+            readers: Arc::new(Semaphore::new(limits::SNAPSHOT_READERS_MAX)),
             puts: Semaphore::new(limits::ADMIN_PUTS_MAX),
             router,
             registry,
@@ -135,7 +138,7 @@ impl Admin {
         guard::same_origin(parts)?;
         let found = routes::find(&parts.method, parts.uri.path())?;
         let caller = self.admit(&found, credential)?;
-        if parts.method != Method::GET {
+        if found.route.is_audited() {
             return self.change(parts, body, &found, &caller).await;
         }
         let reply = self.answer(parts, body, &found, &caller, &mut Facts::default()).await?;
@@ -213,6 +216,7 @@ impl Admin {
             Id::Audit => self.audit_log(parts).await,
             Id::Snapshots => self.snapshots().await,
             Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotGet => self.snapshot_get(first).await,
             Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
     }

@@ -71,6 +71,7 @@ pub(super) enum Id {
     DeadDropAll,
     Snapshots,
     Snapshot,
+    SnapshotGet,
     SnapshotRemove,
     Tokens,
     TokenCreate,
@@ -111,6 +112,11 @@ impl Route {
             _ if self.braced().any(|part| part == "app") => Reach::App,
             _ => Reach::Host,
         }
+    }
+
+    /// Whether the audit log is told of it: it changes something, or hands out all that there is.
+    pub(super) fn is_audited(&self) -> bool {
+        self.method != Method::GET || self.id == Id::SnapshotGet
     }
 
     /// What stands in braces in its path.
@@ -459,6 +465,14 @@ pub(super) static ROUTES: &[Route] = &[
         Role::Admin,
         "Copies what the host holds at one moment, while it goes on",
         &[("name", "the snapshot's name; the time by default")],
+    ),
+    route(
+        Id::SnapshotGet,
+        Method::GET,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "A snapshot as one tar archive, to keep elsewhere; in the audit log like a change",
+        &[],
     ),
     route(
         Id::SnapshotRemove,

@@ -309,8 +309,8 @@ impl Connection {
             let open = Open::new(&activity);
             let reply = acceptable(&request, headers_max).map(|()| handle(request));
             async move {
-                let reply = answer(reply).await;
-                drop(open);
+                let mut reply = answer(reply).await;
+                reply.body_mut().hold(open);
                 Ok::<_, Infallible>(reply)
             }
         });
