@@ -3,6 +3,7 @@
 //! or registry. Invariant: nothing a client sends is kept beyond a bound of `limits`, in bytes or
 //! in time.
 
+mod activity;
 pub mod body;
 pub mod credential;
 #[cfg(test)]
