@@ -446,6 +446,8 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(HEAD_TIME_MAX.as_secs() < IDLE_TIME_MAX.as_secs(), "a slow head is no idle connection");
+    assert!(SNAPSHOT_READERS_MAX < ADMIN_CONNECTIONS_MAX, "snapshots leave room for operators");
     assert!(APP_VERSIONS_READY + 2 < APP_VERSIONS_KEPT, "what is ready and what is served is kept");
     assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
     assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");

@@ -222,10 +222,11 @@ fn render_set(done: &Value) -> String {
     let name = output::text(&done["secret"]);
     match done["sealed"].as_bool() {
         Some(true) => format!("{name} is set; on disk it is encrypted with the host's key"),
-        _ => format!(
+        Some(false) => format!(
             "{name} is set; on disk whoever reads the host's data folder or a snapshot can read it, for the \
              host has no --secrets-key"
         ),
+        None => format!("{name} is set"),
     }
 }
 
