@@ -150,11 +150,20 @@ impl Store {
 
     /// An app's secrets; none when there is no such file.
     pub(super) fn secrets(&self, app: &str) -> anyhow::Result<Secrets> {
+        self.secrets_with(app, self.keys())
+    }
+
+    /// The same, opened with `keys`.
+    pub(super) fn secrets_with(
+        &self,
+        app: &str,
+        keys: Option<&Keyring>,
+    ) -> anyhow::Result<Secrets> {
         let path = self.secrets_file(app);
         match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secrets::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-            Ok(text) => Secrets::parse(app, &text, self.keys())
+            Ok(text) => Secrets::parse(app, &text, keys)
                 .with_context(|| format!("{} is damaged", path.display())),
         }
     }
