@@ -1,8 +1,10 @@
 //! The only door to time and chance. Everything below the HTTP edge asks a [`Clock`], never the machine, so
 //! that a simulator can own both; `clippy.toml` bans the ways around it.
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::{RngExt, SeedableRng};
@@ -60,6 +62,17 @@ impl Clock for SystemClock {
 
     fn fill(&self, bytes: &mut [u8]) {
         self.rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill(bytes);
+    }
+}
+
+/// What `work` gives, or `None` when it takes longer than `time_max`. Most work that is bounded so is done at once, and
+/// then no timer is made.
+pub async fn within<W: Future>(time_max: Duration, work: W) -> Option<W::Output> {
+    let mut work = pin!(work);
+    let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx)));
+    match first.await {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => tokio::time::timeout(time_max, work).await.ok(),
     }
 }
 

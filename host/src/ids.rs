@@ -196,6 +196,12 @@ impl MessageId {
         Self(time | place | u128::from(chance))
     }
 
+    /// When it was made, in milliseconds since 1970.
+    #[must_use]
+    pub fn at_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+
     /// A ring place that its owner owns too.
     #[must_use]
     pub fn ring(self) -> u64 {

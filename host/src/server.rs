@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use http::Request;
+use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -236,9 +238,9 @@ fn serve_ingress(
     closing: Closing,
     ingress: Arc<Ingress>,
 ) -> JoinHandle<()> {
-    let handle = move |request| {
-        let ingress = Arc::clone(&ingress);
-        async move { ingress.handle(request).await }
+    let handle = move |request: Request<Incoming>| {
+        let (parts, body) = request.into_parts();
+        Arc::clone(&ingress).handle(parts, body)
     };
     tokio::spawn(listener::serve(socket, tls, Bounds::INGRESS, closing, handle))
 }

@@ -144,10 +144,35 @@ fn guarded(
 /// The file system's.
 pub fn make_folder(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    for around in path.ancestors().skip(1).take(2) {
-        File::open(around)?.sync_all()?;
+    sync_name(path)?;
+    match path.parent() {
+        Some(around) if !around.as_os_str().is_empty() => sync_outer_name(around),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Syncs the folder that `path` is in, so that its name there survives a power cut.
+///
+/// # Errors
+/// The file system's.
+pub fn sync_name(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        // A name alone is in the folder that the process is in.
+        Some(around) if around.as_os_str().is_empty() => File::open(".")?.sync_all(),
+        Some(around) => File::open(around)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// The same for a folder of ours in one that may be another's: what is not ours to read is not ours to sync.
+///
+/// # Errors
+/// The file system's.
+pub fn sync_outer_name(path: &Path) -> std::io::Result<()> {
+    match sync_name(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 /// The same over a disk of a simulation.
@@ -175,10 +200,7 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     drop(Database::create(&temporary)?);
     File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    Ok(sync_name(path)?)
 }
 
 #[cfg(test)]

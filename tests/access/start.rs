@@ -52,6 +52,28 @@ async fn ingress_beyond_loopback_needs_a_token_or_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_may_be_one_word_and_stand_where_others_may_not_read() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let outer = folder.path().join("outer");
+    std::fs::create_dir(&outer).expect("made");
+    let named = |how: &str| {
+        let mut command = std::process::Command::new(keystead());
+        command.args(["token", "create", "--name", "root", "--role", "admin", "--all-apps"]);
+        command.args(["--data", how]).current_dir(&outer);
+        let output = command.output().expect("keystead runs");
+        assert!(output.status.success(), "--data {how}: {output:?}");
+    };
+    for how in ["word", "./dotted", "deep/er"] {
+        named(how);
+        assert!(outer.join(how).join("access/tokens.json").exists(), "{how}");
+    }
+    // Who may do everything may read this too; others may pass through it only.
+    let passing = std::os::unix::fs::PermissionsExt::from_mode(0o300);
+    std::fs::set_permissions(&outer, passing).expect("permissions");
+    named(outer.join("unread").to_str().expect("UTF-8"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn admin_beyond_loopback_is_refused() {
     let elsewhere = ["--admin", "0.0.0.0:0"];
     let refused = Host::try_start_with(&elsewhere, |_| {}).await.err().expect("it must not start");

@@ -69,7 +69,11 @@ async fn rows(people: &People) -> Vec<Row> {
                 Role::ALL.into_iter().find(|role| operation["x-keystead-role"] == role.name());
             let role = role.unwrap_or_else(|| panic!("{method} {path} asks for no known role"));
             let reach = operation["x-keystead-reach"].as_str().expect("a reach").to_owned();
-            let roles = if reach == "open" { vec![] } else { opening(&[role]) };
+            let roles = match reach.as_str() {
+                "open" => vec![],
+                "token" => ROLES.to_vec(),
+                _ => opening(&[role]),
+            };
             let method = method.to_uppercase().parse().expect("a method");
             let path = filled(path, people, "bank");
             rows.push(Row { ingress: false, method, path, roles, reach });
@@ -157,7 +161,7 @@ async fn wrong_roles(people: &People, row: &Row, by_role: &[Holder]) -> usize {
 /// Refused to the admin of another app, or answered as if `bank` did not exist.
 async fn other_apps(people: &People, row: &Row, elsewhere: &str, of_bank: &str) {
     let answer = row.answer(people, elsewhere).await;
-    if row.reach == "shown" {
+    if matches!(row.reach.as_str(), "shown" | "token") {
         let knows = answer.text().contains("bank") || answer.text().contains("probe/a");
         assert!(!knows, "{} shows another app: {answer:?}", row.shown());
         let names_one = row.path.contains("msg_");

@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::page::{chromium, harmless, press_button, show};
+use super::page::{chromium, fill, harmless, press_button, show};
 use super::past::impatient;
 use crate::harness::browser::Page;
 use crate::harness::{Guest, Host};
@@ -33,7 +33,7 @@ async fn an_operator_pauses_edits_removes_and_mends_from_the_page() {
     page.wait_for(&format!("{text}.includes('balance: 94')")).await;
 
     press_button(&mut page, "Edit state…").await;
-    fill(&mut page, r#"[{"key": "self", "value": {"balance": 500}}]"#).await;
+    fill(&mut page, "textarea", r#"[{"key": "self", "value": {"balance": 500}}]"#).await;
     press_button(&mut page, "Replace its state").await;
     page.wait_for(&format!("{text}.includes('balance: 500')")).await;
     assert_eq!(client.value("bank/account/alice", "balance").await, 500);
@@ -42,7 +42,7 @@ async fn an_operator_pauses_edits_removes_and_mends_from_the_page() {
     let letter = dead[0]["id"].as_str().expect("an id");
     show(&mut page, &base, &format!("dead/{letter}")).await;
     press_button(&mut page, "Edit…").await;
-    fill(&mut page, r#"{"amount": 0}"#).await;
+    fill(&mut page, "textarea", r#"{"amount": 0}"#).await;
     press_button(&mut page, "Keep this input").await;
     page.wait_for(&format!("/amount.?: 0/.test({text})")).await;
     press_button(&mut page, "Retry").await;
@@ -84,14 +84,4 @@ async fn an_operator_rolls_back_from_the_page_and_is_asked_when_that_breaks_some
 async fn live(host: &Host) -> Value {
     let app = host.client().admin(Method::GET, "/admin/v1/apps/app").ok().await;
     app["version"].clone()
-}
-
-/// Puts a text into the dialog's field.
-async fn fill(page: &mut Page, text: &str) {
-    let text = Value::from(text);
-    let field = "document.querySelector('dialog[open] textarea')";
-    page.wait_for(&format!(
-        "{field} !== null && ({field}.value = {text}, {field}.dispatchEvent(new Event('input')))"
-    ))
-    .await;
 }

@@ -14,7 +14,7 @@ use crate::harness::{Guest, Host};
 /// A key that would be a script in a page that lets it.
 const NASTY: &str = "<img src=x onerror=\"document.title='owned'\">";
 
-const SCHEMES: [&str; 2] = ["light", "dark"];
+pub(super) const SCHEMES: [&str; 2] = ["light", "dark"];
 
 pub(super) fn chromium() -> Option<PathBuf> {
     let found = browser::find();
@@ -219,7 +219,10 @@ async fn every_page_is_readable_named_and_fits_and_shows_text_as_text() {
     let host = Host::start().await;
     host.deploy_with(Guest::Bank, "bank", impatient()).await;
     host.deploy_with(Guest::Hostile, "hostile", impatient()).await;
+    host.deploy(Guest::Chat, "chat").await;
     let client = host.client();
+    let said = json!({"who": NASTY, "number": 1, "line": NASTY});
+    client.call("chat/room/hall", "say", said).ok().await;
     let key = percent_encoding::utf8_percent_encode(NASTY, percent_encoding::NON_ALPHANUMERIC);
     let nasty = format!("bank/account/{key}");
     client.call(&nasty, "deposit", json!({"amount": u64::MAX})).ok().await;
@@ -245,9 +248,11 @@ async fn every_page_is_readable_named_and_fits_and_shows_text_as_text() {
         ("apps/hostile".into(), "hostile"),
         ("entities/bank/account".into(), "Entities"),
         (format!("entities/{nasty}"), NASTY),
+        ("entities/chat/room/hall".into(), "hall"),
         ("journey".into(), "Journey of a message"),
         (format!("journey/{id}"), "Journey of a message"),
         ("dead".into(), "Dead letters"),
+        ("dead?reason=nobody-says-this".into(), "Dead letters"),
         (format!("dead/{letter}"), "Dead letter"),
         (format!("try/bank/account/transfer?key={key}"), "Try it"),
     ] {
@@ -272,7 +277,7 @@ async fn every_page_is_readable_named_and_fits_and_shows_text_as_text() {
 
 /// What a page lacks that everybody needs: one heading, names of what can be used, ids that are one's own, and text that
 /// stands out from what is behind it by 4.5 to 1.
-const COMPLAINTS: &str = r#"(globalThis.found = () => {
+pub(super) const COMPLAINTS: &str = r#"(globalThis.found = () => {
   const said = [];
   const complain = (what, one) => said.push(`${what}: ${one.outerHTML.slice(0, 120)}`);
   if (document.querySelectorAll("h1").length !== 1) said.push("not one h1");
@@ -328,7 +333,7 @@ pub(super) async fn show(page: &mut Page, base: &str, hash: &str) {
     page.go(&format!("{base}/#/{hash}")).await;
 }
 
-async fn click(page: &mut Page, selector: &str) {
+pub(super) async fn click(page: &mut Page, selector: &str) {
     let selector = Value::from(selector);
     page.wait_for(&format!("document.querySelector({selector}).click() ?? true")).await;
 }
@@ -338,6 +343,17 @@ pub(super) async fn press_button(page: &mut Page, words: &str) {
     page.wait_for(&format!("{all}.find((one) => one.innerText === '{words}').focus() ?? true"))
         .await;
     page.press("Enter").await;
+}
+
+/// Puts a text into one of the dialog's controls.
+pub(super) async fn fill(page: &mut Page, control: &str, text: &str) {
+    let field =
+        format!("document.querySelector({})", Value::from(format!("dialog[open] {control}")));
+    let text = Value::from(text);
+    page.wait_for(&format!(
+        "{field} !== null && ({field}.value = {text}, {field}.dispatchEvent(new Event('input')))"
+    ))
+    .await;
 }
 
 async fn focused(page: &mut Page, label: &str) {

@@ -27,6 +27,8 @@ pub(crate) enum Guest {
     SecondEdition,
     /// `examples/bank`.
     Bank,
+    /// `examples/chat`.
+    Chat,
     /// `examples/shop`.
     Shop,
     /// `tests/guests/witness`: `cell`s that say what was before, and `node`s that number what they send.
@@ -45,6 +47,7 @@ impl Guest {
             Self::FirstEdition => "tests/guests/edition1",
             Self::SecondEdition => "tests/guests/edition2",
             Self::Bank => "examples/bank",
+            Self::Chat => "examples/chat",
             Self::Shop => "examples/shop",
             Self::Witness => "tests/guests/witness",
         })
@@ -60,6 +63,7 @@ impl Guest {
         static FIRST_EDITION: OnceCell<Bytes> = OnceCell::const_new();
         static SECOND_EDITION: OnceCell<Bytes> = OnceCell::const_new();
         static BANK: OnceCell<Bytes> = OnceCell::const_new();
+        static CHAT: OnceCell<Bytes> = OnceCell::const_new();
         static SHOP: OnceCell<Bytes> = OnceCell::const_new();
         static WITNESS: OnceCell<Bytes> = OnceCell::const_new();
         let cell = match self {
@@ -71,6 +75,7 @@ impl Guest {
             Self::FirstEdition => &FIRST_EDITION,
             Self::SecondEdition => &SECOND_EDITION,
             Self::Bank => &BANK,
+            Self::Chat => &CHAT,
             Self::Shop => &SHOP,
             Self::Witness => &WITNESS,
         };

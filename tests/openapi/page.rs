@@ -11,10 +11,11 @@ async fn the_page_is_ingress_own_and_may_nothing_else() {
     let client = host.client();
     let get = |path: &str| client.ingress(Method::GET, path.to_owned());
     for (path, kind, part) in [
-        ("/docs/bank", "text/html", "<script src=\"page.js\" defer>"),
+        ("/docs/bank", "text/html", "<script src=\"page.js\" type=\"module\">"),
         ("/docs/", "text/html", "<a href=\"bank\">bank</a>"),
         ("/docs/page.css", "text/css", ":focus-visible"),
-        ("/docs/page.js", "text/javascript", "textContent"),
+        ("/docs/page.js", "text/javascript", "from \"./schema.js\""),
+        ("/docs/schema.js", "text/javascript", "export function words("),
     ] {
         let answer = get(path).answer().await.expect_status(200);
         assert!(answer.header("content-type").is_some_and(|given| given.starts_with(kind)));

@@ -37,8 +37,14 @@ impl Admin {
 
     /// `GET /admin/v1/apps/{app}`.
     pub(super) fn app(&self, app: &str) -> Result<Reply, Problem> {
-        let app = self.named(app)?;
-        let mut shown = summary(&app);
+        let name = path::segment("app", app)?;
+        let sides = self.registry.sides(&name);
+        let (app, _) = sides.first().ok_or_else(|| unknown_app(&name))?;
+        let mut shown = summary(app);
+        if let Some((ramped, percent)) = sides.get(1) {
+            let (version, contract) = (ramped.version.to_string(), &ramped.contract.document);
+            shown["ramp"] = json!({"version": version, "percent": percent, "contract": contract});
+        }
         shown["contract"] = app.contract.document.clone();
         shown["config"] = json!(app.config);
         shown["secrets"] = json!(app.secrets.names().collect::<Vec<_>>());

@@ -12,7 +12,7 @@ use crate::ids::{self, EntityRef, MessageId};
 use crate::partition::request::{Cancelled, MessageFilter, MessageMark, Stage};
 
 impl Admin {
-    /// `GET /admin/v1/messages?app&type&key&stage&after&limit`, and `/timers` without stage.
+    /// `GET /admin/v1/messages?app&type&key&sender&stage&after&limit`, and `/timers` without sender and stage.
     pub(super) async fn messages(&self, parts: &Parts, timers: bool) -> Result<Reply, Problem> {
         let mut params = Params::new(parts.uri.query())?;
         let filter = filter(&mut params, timers)?;
@@ -20,7 +20,7 @@ impl Admin {
         let limit = params.limit()?;
         params.finish(match timers {
             true => "a listing takes app, type, key, after and limit",
-            false => "a listing takes app, type, key, stage, after and limit",
+            false => "a listing takes app, type, key, sender, stage, after and limit",
         })?;
         let page = self.router.listed().messages(filter, after, limit).await?.into_inner();
         let next = page.next.map(|mark| match mark {
@@ -86,6 +86,8 @@ fn filter(params: &mut Params<'_>, timers: bool) -> Result<MessageFilter, Proble
     let key = text(params.text("key")?);
     app.as_deref().map_or(Ok(()), |app| ids::check_name("app", app))?;
     kind.as_deref().map_or(Ok(()), |kind| ids::check_name("type", kind))?;
+    let sender = if timers { None } else { params.text("sender")? };
+    let sender = sender.map(|sender| entity_named(&sender)).transpose()?;
     let stage = if timers { None } else { params.text("stage")? };
     let stage = stage.map(|stage| match &*stage {
         "queued" => Ok(Stage::Queued),
@@ -96,7 +98,17 @@ fn filter(params: &mut Params<'_>, timers: bool) -> Result<MessageFilter, Proble
             "stage: {stage:?} is not queued, running, backing_off or scheduled"
         ))),
     });
-    Ok(MessageFilter { app, kind, key, stage: stage.transpose()?, timers })
+    Ok(MessageFilter { app, kind, key, sender, stage: stage.transpose()?, timers })
+}
+
+/// An entity as answers write it.
+fn entity_named(text: &str) -> Result<EntityRef, Problem> {
+    let mut parts = text.splitn(3, '/');
+    let (app, kind, key) = (parts.next(), parts.next(), parts.next());
+    let named = app.zip(kind).zip(key);
+    let ((app, kind), key) =
+        named.ok_or_else(|| Problem::malformed(format!("sender: {text:?} is not app/type/key")))?;
+    Ok(EntityRef::new(app, kind, key)?)
 }
 
 fn mark_of(text: &str) -> Result<MessageMark, Problem> {
@@ -137,7 +149,9 @@ mod tests {
         let read = |query, timers| filter(&mut Params::new(Some(query)).expect("splits"), timers);
         let asked = read("app=a&key=k%2Fk&stage=backing_off", false).expect("valid");
         assert_eq!((asked.stage, asked.key.as_deref()), (Some(Stage::BackingOff), Some("k/k")));
-        for query in ["app=1", "type=%20", "stage=done"] {
+        let asked = read("sender=a/t/k%2Fk", false).expect("valid");
+        assert_eq!(asked.sender, EntityRef::new("a", "t", "k/k").ok());
+        for query in ["app=1", "type=%20", "stage=done", "sender=a/t", "sender=1/t/k"] {
             assert_eq!(read(query, false).expect_err(query).code(), "malformed");
         }
         assert!(read("stage=queued", true).expect("left to finish").stage.is_none());

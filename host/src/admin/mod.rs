@@ -7,12 +7,15 @@ mod audit;
 mod dead;
 mod entities;
 mod history;
+mod me;
 mod messages;
 mod openapi;
+mod reach;
 mod routes;
 mod settings;
 mod snapshots;
 mod tokens;
+mod trial;
 mod versions;
 
 use std::net::SocketAddr;
@@ -150,7 +153,7 @@ impl Admin {
     fn admit(&self, found: &Found<'_>, credential: &Credential) -> Result<Caller, Problem> {
         let app = found.app();
         let Some(scope) = found.scope(&app) else { return Ok(Caller::Anyone) };
-        let caller = self.door.admit(credential.as_ref(), &[found.route.role], scope)?;
+        let caller = self.door.admit(credential.as_ref(), found.route.roles(), scope)?;
         app?;
         Ok(caller)
     }
@@ -166,6 +169,7 @@ impl Admin {
         let Found { route, parts: [first, second, third, _] } = *found;
         match route.id {
             Id::Health => edge::json(StatusCode::OK, &json!({"status": "ok"})),
+            Id::Me => Self::me(caller),
             Id::Status => self.status().await,
             Id::Metrics => Ok(self.metrics().await),
             Id::OpenApi => self.openapi(),
@@ -199,6 +203,8 @@ impl Admin {
             Id::History => self.history(parts, first, second, third).await,
             Id::Turns => self.turns(parts).await,
             Id::Journey => self.journey(first).await,
+            Id::TryApps => self.try_apps(caller),
+            Id::TryApp => self.try_app(first),
             Id::Try => {
                 let rest = parts.uri.path().strip_prefix("/admin/v1/try/").unwrap_or_default();
                 Ok(self.ingress.1.attempt(parts, body, rest).await)

@@ -5,7 +5,8 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::routes::{Id, ROUTES, Reach, Route};
+use super::reach::Reach;
+use super::routes::{Id, ROUTES, Route};
 use crate::edge::{self, Problem, Reply};
 
 impl Admin {
@@ -35,8 +36,8 @@ fn document() -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "description": "Asked for once the host has a token. x-keystead-role says which role opens a route; \
-                    x-keystead-reach for whom: open to everybody, the app in the path, shown as far as the token's \
-                    apps go, or the host, for tokens of all apps.",
+                    x-keystead-reach for whom: open to everybody, token for each one whatever its role, the app \
+                    in the path, shown as far as the token's apps go, or the host, for tokens of all apps.",
             }},
         },
     })
@@ -65,6 +66,7 @@ fn operation(route: &Route) -> Value {
     };
     let (security, reach) = match route.reach() {
         Reach::Open => (json!([{}]), "open"),
+        Reach::Token => (json!([{"token": []}]), "token"),
         Reach::App => (json!([{"token": []}]), "app"),
         Reach::Shown => (json!([{"token": []}]), "shown"),
         Reach::Host => (json!([{"token": []}]), "host"),

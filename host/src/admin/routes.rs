@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::reach::Reach;
 use crate::access::{Role, Scope};
 use crate::edge::{Problem, path};
 use crate::ids::BadId;
@@ -30,6 +31,7 @@ pub(super) struct Route {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Id {
     Health,
+    Me,
     Status,
     Metrics,
     OpenApi,
@@ -61,6 +63,8 @@ pub(super) enum Id {
     History,
     Turns,
     Journey,
+    TryApps,
+    TryApp,
     Try,
     DeadLetters,
     DeadLetter,
@@ -86,46 +90,6 @@ pub(super) struct Found<'a> {
     pub(super) parts: [&'a str; PARTS_MAX],
 }
 
-/// Whom a route is for, beside its role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Everybody: it says nothing of what the host holds.
-    Open,
-    /// Who may touch the app in its path.
-    App,
-    /// Each token: what it shows or changes is looked up first, and is of the caller's apps only.
-    Shown,
-    /// Who may touch all apps.
-    Host,
-}
-
-impl Route {
-    /// Whom it is for. A new route without an app in its path is for tokens of all apps, until somebody sees to it
-    /// that it shows each caller its own apps only and says so here.
-    pub(super) fn reach(&self) -> Reach {
-        match self.id {
-            Id::Health => Reach::Open,
-            Id::OpenApi | Id::Apps => Reach::Shown,
-            Id::DeadLetters | Id::DeadLetter | Id::DeadEdit | Id::DeadDrop | Id::DeadRetry => {
-                Reach::Shown
-            }
-            _ if self.braced().any(|part| part == "app") => Reach::App,
-            _ => Reach::Host,
-        }
-    }
-
-    /// Whether the audit log is told of it: it changes something, or hands out all that there is.
-    pub(super) fn is_audited(&self) -> bool {
-        self.method != Method::GET || self.id == Id::SnapshotGet
-    }
-
-    /// What stands in braces in its path.
-    pub(super) fn braced(&self) -> impl Iterator<Item = &'static str> {
-        let parts = self.path.split('/');
-        parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
-    }
-}
-
 impl<'a> Found<'a> {
     /// The app that the path names; empty when it names none.
     ///
@@ -143,7 +107,7 @@ impl<'a> Found<'a> {
     pub(super) fn scope<'s>(&self, app: &'s Result<Cow<'a, str>, BadId>) -> Option<Scope<'s>> {
         match self.route.reach() {
             Reach::Open => None,
-            Reach::Shown => Some(Scope::Shown),
+            Reach::Shown | Reach::Token => Some(Scope::Shown),
             Reach::Host => Some(Scope::Host),
             // Who is not let in does not hear what is wrong with the path.
             Reach::App => Some(app.as_ref().map_or(Scope::Shown, |app| Scope::App(app))),
@@ -159,6 +123,7 @@ const LIMIT: (&str, &str) = ("limit", "rows of a page, 1 to 1000");
 const APP: (&str, &str) = ("app", "of this app only");
 const KIND: (&str, &str) = ("type", "of this entity type only");
 const KEY: (&str, &str) = ("key", "of the entity with this key only");
+const SENDER: (&str, &str) = ("sender", "sent by this entity, `app/type/key`");
 const HANDLER: (&str, &str) = ("handler", "for this handler only");
 const REASON: (&str, &str) = ("reason", "whose reason contains this");
 const PARKED_FROM: (&str, &str) = ("parked_from", "parked at this RFC 3339 time or later");
@@ -172,6 +137,14 @@ const BREAKING: (&str, &str) = ("breaking", "true: also when callers or stored s
 /// All of them.
 pub(super) static ROUTES: &[Route] = &[
     route(Id::Health, Method::GET, "/admin/v1/health", Role::Read, "Whether the host answers", &[]),
+    route(
+        Id::Me,
+        Method::GET,
+        "/admin/v1/me",
+        Role::Read,
+        "Who asks: the token's name, its roles with those that they imply, and its apps",
+        &[],
+    ),
     route(Id::Status, Method::GET, "/admin/v1/status", Role::Read, "Gauges of the host", &[]),
     route(
         Id::Metrics,
@@ -345,7 +318,15 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/messages",
         Role::Read,
         "Messages that wait: in mailboxes as they arrived, then scheduled ones by time",
-        &[APP, KIND, KEY, ("stage", "queued, running, backing_off or scheduled"), AFTER, LIMIT],
+        &[
+            APP,
+            KIND,
+            KEY,
+            SENDER,
+            ("stage", "queued, running, backing_off or scheduled"),
+            AFTER,
+            LIMIT,
+        ],
     ),
     route(
         Id::Message,
@@ -401,6 +382,22 @@ pub(super) static ROUTES: &[Route] = &[
         "/admin/v1/messages/{id}/journey",
         Role::Read,
         "What caused a message and what came of it",
+        &[],
+    ),
+    route(
+        Id::TryApps,
+        Method::GET,
+        "/admin/v1/try",
+        Role::Invoke,
+        "The names of the apps whose handlers the caller may try",
+        &[],
+    ),
+    route(
+        Id::TryApp,
+        Method::GET,
+        "/admin/v1/try/{app}",
+        Role::Invoke,
+        "The handlers of an app that may be called from outside: of the live version, then of a ramped one",
         &[],
     ),
     route(

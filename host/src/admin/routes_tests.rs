@@ -7,6 +7,9 @@ use super::*;
 fn paths_find_their_routes() {
     for (method, path, id, parts) in [
         (Method::GET, "/admin/v1/health", Id::Health, ["", "", "", ""]),
+        (Method::GET, "/admin/v1/me", Id::Me, ["", "", "", ""]),
+        (Method::GET, "/admin/v1/try", Id::TryApps, ["", "", "", ""]),
+        (Method::GET, "/admin/v1/try/bank", Id::TryApp, ["bank", "", "", ""]),
         (Method::GET, "/admin/v1/apps", Id::Apps, ["", "", "", ""]),
         (Method::GET, "/admin/v1/apps/bank", Id::App, ["bank", "", "", ""]),
         (Method::PUT, "/admin/v1/apps/bank", Id::Deploy, ["bank", "", "", ""]),

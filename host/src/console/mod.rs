@@ -51,7 +51,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-static FILES: LazyLock<[File; 15]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
     [
         file("", HTML, include_str!("files/index.html")),
         file("console.css", CSS, include_str!("files/console.css")),
@@ -60,11 +60,12 @@ static FILES: LazyLock<[File; 15]> = LazyLock::new(|| {
         file("main.js", JS, include_str!("files/main.js")),
         file("api.js", JS, include_str!("files/api.js")),
         file("dom.js", JS, include_str!("files/dom.js")),
-        file("schema.js", JS, include_str!("files/schema.js")),
+        file("schema.js", JS, edge::page::SCHEMA),
         file("tree.js", JS, include_str!("files/tree.js")),
         file("overview.js", JS, include_str!("files/overview.js")),
         file("apps.js", JS, include_str!("files/apps.js")),
         file("entities.js", JS, include_str!("files/entities.js")),
+        file("state.js", JS, include_str!("files/state.js")),
         file("journey.js", JS, include_str!("files/journey.js")),
         file("dead.js", JS, include_str!("files/dead.js")),
         file("try.js", JS, include_str!("files/try.js")),

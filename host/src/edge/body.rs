@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::problem::Problem;
-use crate::limits;
+use crate::{clock, limits};
 
 /// The bounds of one body.
 #[derive(Debug, Clone, Copy)]
@@ -81,10 +81,8 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout(time_max, collect(body, bytes_max)).await {
-        Ok(read) => read,
-        Err(_) => Err(BodyError::TooSlow { time_max }),
-    }
+    let read = clock::within(time_max, collect(body, bytes_max)).await;
+    read.unwrap_or(Err(BodyError::TooSlow { time_max }))
 }
 
 /// Throws away what is left of a body that will not be used. A client that is still sending when
@@ -125,9 +123,9 @@ where
         }
         // A small body is copied: as a slice it would keep its connection's whole read buffer while
         // it waits.
-        let alone = whole.is_empty() && body.is_end_stream();
-        if alone && data.len() > limits::BODY_COPY_BYTES_MAX {
-            return Ok(data);
+        if whole.is_empty() && body.is_end_stream() {
+            let small = data.len() <= limits::BODY_COPY_BYTES_MAX;
+            return Ok(if small { Bytes::copy_from_slice(&data) } else { data });
         }
         whole.extend_from_slice(&data);
     }

@@ -13,7 +13,7 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -282,7 +282,8 @@ impl Connection {
         let activity = Arc::clone(&self.activity);
         let service = service_fn(move |request: Request<Incoming>| {
             let open = activity.begin(request.version());
-            let reply = acceptable(&request, headers_max).map(|()| handle(request));
+            // In a box: hyper moves what it is given several times, and a handler's future has kilobytes.
+            let reply = acceptable(&request, headers_max).map(|()| Box::pin(handle(request)));
             async move {
                 let mut reply = answer(reply).await;
                 reply.body_mut().hold(open);
@@ -368,9 +369,9 @@ fn acceptable(request: &Request<Incoming>, headers_max: usize) -> Result<(), Pro
 }
 
 /// Awaits the handler's reply; a panic becomes a 500, and so costs its own request only.
-async fn answer<Fut: Future<Output = Reply>>(reply: Result<Fut, Problem>) -> Reply {
+async fn answer<Fut: Future<Output = Reply>>(reply: Result<Pin<Box<Fut>>, Problem>) -> Reply {
     let mut reply = match reply {
-        Ok(reply) => pin!(reply),
+        Ok(reply) => reply,
         Err(problem) => return problem.into_reply(),
     };
     std::future::poll_fn(|cx| {

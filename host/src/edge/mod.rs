@@ -11,6 +11,7 @@ mod fuzz;
 pub mod guard;
 pub mod headers;
 pub mod listener;
+pub mod page;
 pub mod path;
 pub mod problem;
 pub mod query;

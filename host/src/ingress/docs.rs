@@ -21,7 +21,8 @@ impl Ingress {
             "" => Ok(moved("/docs/")),
             "/" => Ok(page(HTML, self.index())),
             "/page.css" => Ok(page("text/css; charset=utf-8", CSS)),
-            "/page.js" => Ok(page("text/javascript; charset=utf-8", JS)),
+            "/page.js" => Ok(page(SCRIPT, JS)),
+            "/schema.js" => Ok(page(SCRIPT, edge::page::SCHEMA)),
             // Where tokens are asked for, the page does not tell who has none which apps there are: it is the
             // same for every name, and asks its reader for a token.
             _ if self.door.asks() => Ok(page(HTML, PAGE)),
@@ -53,6 +54,7 @@ const PAGE: &str = include_str!("docs/page.html");
 const INDEX: &str = include_str!("docs/index.html");
 const CSS: &str = include_str!("docs/page.css");
 const JS: &str = include_str!("docs/page.js");
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Scripts, styles and requests from and to this listener; no frames, no forms, nothing inline.
@@ -85,13 +87,14 @@ mod tests {
 
     #[test]
     fn nothing_on_the_page_comes_from_elsewhere_or_becomes_markup() {
-        for file in [PAGE, INDEX, CSS, JS] {
+        let scripts = [JS, edge::page::SCHEMA];
+        for file in [PAGE, INDEX, CSS].into_iter().chain(scripts) {
             for word in ["http:", "https:", "//cdn", "url(", "@import", " style=", "onclick"] {
                 assert!(!file.contains(word), "{word}");
             }
         }
         for word in ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval("] {
-            assert!(!JS.contains(word), "{word}");
+            assert!(scripts.iter().all(|script| !script.contains(word)), "{word}");
         }
         assert_eq!(PAGE.matches("<script").count(), 1);
     }

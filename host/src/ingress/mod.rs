@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 
 use crate::access::{Caller, Door, Scope};
@@ -67,9 +67,8 @@ impl Ingress {
         Self { router, registry, clock, closing, nobody: metrics::app(""), door }
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>) -> Reply {
-        let (mut parts, mut body) = request.into_parts();
+    /// Answers one request, given in its parts so that its future holds them once.
+    pub async fn handle(self: Arc<Self>, mut parts: Parts, mut body: Incoming) -> Reply {
         let credential = credential::take(&mut parts.headers);
         let mut seen = Seen::begin(parts.uri.path(), &*self.clock);
         let reply = match self.route(&parts, &mut body, &mut seen, &credential).await {
@@ -137,7 +136,7 @@ impl Ingress {
         let address = Address::decode("call", rest)?;
         let app = self.serving(&address, caller)?;
         seen.app(&app);
-        let _ticket = self.ticket(&app, &address.entity)?;
+        let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
         let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
@@ -157,7 +156,7 @@ impl Ingress {
         let address = Address::decode("send", rest)?;
         let app = self.serving(&address, caller)?;
         seen.app(&app);
-        let _ticket = self.ticket(&app, &address.entity)?;
+        let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
         let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
@@ -177,7 +176,7 @@ impl Ingress {
         let address = Address::decode("read", rest)?;
         let app = self.serving(&address, caller)?;
         seen.app(&app);
-        let _ticket = self.ticket(&app, &address.entity)?;
+        let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
         let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
@@ -188,8 +187,8 @@ impl Ingress {
     }
 
     /// Holds a request against its app's quotas, before anything of it is read.
-    fn ticket(&self, app: &App, entity: &EntityRef) -> Result<Ticket, Problem> {
-        Ok(app.quota.admit(&app.config.quotas, entity, self.clock.monotonic())?)
+    fn ticket(&self, app: &App, entity: &EntityRef, seen: &Seen) -> Result<Ticket, Problem> {
+        Ok(app.quota.admit(&app.config.quotas, entity, seen.began())?)
     }
 
     /// The version of the app that the entity is on.

@@ -35,6 +35,11 @@ impl Seen {
         Self { kind: kind(path), began: clock.monotonic(), app: None, span: None }
     }
 
+    /// When it began, on the monotonic clock.
+    pub(super) fn began(&self) -> Duration {
+        self.began
+    }
+
     /// It is for this app.
     pub(super) fn app(&mut self, app: &App) {
         self.app = Some(Arc::clone(&app.metrics));

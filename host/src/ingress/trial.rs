@@ -11,6 +11,7 @@ use super::seen::Seen;
 use crate::access::Caller;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, Tries, path};
+use crate::ids::EntityRef;
 use crate::limits;
 use crate::registry::HandlerKind;
 
@@ -72,10 +73,13 @@ impl Ingress {
 
     fn is_query(&self, rest: &str) -> bool {
         let named = || {
-            let [app, kind, _, handler] = path::split(rest)?;
-            let app = self.registry.app(&path::segment("app", app).ok()?)?;
+            let [app, kind, key, handler] = path::split(rest)?;
+            let app = path::segment("app", app).ok()?;
             let kind = path::segment("type", kind).ok()?;
             let handler = path::segment("handler", handler).ok()?;
+            let entity = EntityRef::new(&app, &kind, &path::segment("key", key).ok()?).ok()?;
+            // The version that would run it: a ramped one may have what the live one has not.
+            let app = self.registry.serving(&entity, &handler)?;
             Some(app.contract.handler(&kind, &handler)?.kind == HandlerKind::Query)
         };
         named().unwrap_or(false)

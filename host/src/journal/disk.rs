@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use crate::limits;
+use crate::{limits, storage};
 
 /// A file system.
 pub trait Disk: Clone + Debug + Send + 'static {
@@ -100,10 +100,7 @@ impl Disk for Machine {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        match path.parent() {
-            Some(folder) => fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        storage::sync_name(path)
     }
 
     fn beside<T: Send + 'static>(

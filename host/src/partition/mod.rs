@@ -59,7 +59,7 @@ use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
     PartitionStatus, Refusal, Send, Verdict,
 };
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::engine::Engine;
 use crate::ids::{CallbackToken, EntityRef, MessageId};
 use crate::limits;
@@ -139,10 +139,8 @@ impl Partition {
     /// [`Refusal`].
     pub async fn call(&self, invocation: Invocation) -> Answered<Answer> {
         let answer = self.ask(|to| Request::Call(invocation, to));
-        match tokio::time::timeout(limits::CALL_WAIT_MAX, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Refusal::TimedOut(limits::CALL_WAIT_MAX.as_millis() as u64)),
-        }
+        let answer = clock::within(limits::CALL_WAIT_MAX, answer).await;
+        answer.unwrap_or(Err(Refusal::TimedOut(limits::CALL_WAIT_MAX.as_millis() as u64)))
     }
 
     /// Queues a command durably.

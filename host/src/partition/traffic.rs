@@ -23,6 +23,7 @@ impl MessageFilter {
         is(&self.app, message.target.app())
             && is(&self.kind, message.target.kind())
             && is(&self.key, message.target.key())
+            && self.sender.as_ref().is_none_or(|sender| message.sender() == Some(sender))
             && (!self.timers || message.timer().is_some())
     }
 }
@@ -149,6 +150,7 @@ impl Core {
             sender: message.sender().map(ToString::to_string),
             timer: message.timer().map(ToOwned::to_owned),
             attempts,
+            sent_at_ms: message.id.at_ms(),
             due_ms,
             answers: message.then.is_some(),
             trace: message.trace.clone(),

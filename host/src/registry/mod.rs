@@ -131,6 +131,16 @@ impl Registry {
         served.ramp.as_ref().map(|ramp| (ramp.app.version, ramp.percent))
     }
 
+    /// The versions that serve an app, each with the percentage of the entities that are on it: the live one, and then
+    /// a ramped one. None when there is no such app.
+    #[must_use]
+    pub fn sides(&self, app: &str) -> Vec<(Arc<App>, u8)> {
+        let Some(served) = self.served(app) else { return vec![] };
+        let ramp = served.ramp.as_ref().map(|ramp| (ramp.app.clone(), ramp.percent));
+        let rest = 100 - ramp.as_ref().map_or(0, |(_, percent)| *percent);
+        [(served.live.clone(), rest)].into_iter().chain(ramp).collect()
+    }
+
     fn publishing(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }

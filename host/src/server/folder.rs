@@ -9,6 +9,8 @@ use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::storage;
+
 const LOCK: &str = "lock";
 
 /// A locked data folder. The kernel releases the lock with the file, however the process ends.
@@ -34,11 +36,8 @@ impl DataFolder {
                 created.with_context(|| format!("the data folder {shown} cannot be created"))?;
             }
         }
-        // Its name must survive a power cut too. A folder around it that is not ours to read is not ours to sync.
-        let around = path.parent().filter(|around| !around.as_os_str().is_empty());
-        if let Ok(around) = File::open(around.unwrap_or(Path::new("."))) {
-            around.sync_all().with_context(|| format!("the folder of {shown} cannot be synced"))?;
-        }
+        storage::sync_outer_name(path)
+            .with_context(|| format!("the folder of {shown} cannot be synced"))?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut lock = options

@@ -16,6 +16,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use redb::StorageBackend;
 use rustix::fs::{FlockOperation, flock};
 
+use super::sync_name;
+
 /// Blocks are redb's pages.
 pub const BLOCK: usize = 4096;
 const SUM_BYTES: usize = 8;
@@ -85,10 +87,7 @@ pub(super) fn learn(path: &Path) -> io::Result<()> {
     fs::write(&temporary, &bytes)?;
     File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, &target)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    sync_name(path)
 }
 
 /// Blocks of the file at `path` that are not what their checksum says, at most `limit`; and how many it has.

@@ -2,7 +2,7 @@
 //! that damage is noticed, and readable with any editor. Invariant: after a crash either the old file or all of the
 //! new one is there.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::StorageError;
+use super::{StorageError, sync_name};
 
 /// The text begins with the hash of what follows its first line.
 const CHECK: (&[u8], &[u8]) = (b"{\"check\":\"", b"\",");
@@ -51,10 +51,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    sync_name(path)
 }
 
 fn print(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {

@@ -1,10 +1,13 @@
-// Asks the admin API, and nobody else. Keeps the token for this tab only, and knows whether the host answers.
+// Asks the admin API, and nobody else. Keeps the token for this tab only, and knows what it opens and whether the host
+// answers.
 // Invariant: numbers that JavaScript would round stay the text they are.
 
 const TOKEN = "keystead-token";
 const listeners = new Set();
 const state = { away: false, seen: 0, declined: false };
 let routes = new Map();
+/** Who this page is for the host: their token, its roles and its apps. */
+let me = { asked: false, token: null, roles: [], apps: "all" };
 let asking;
 
 /** A refusal, as the host explained it. */
@@ -127,26 +130,57 @@ function tell(change) {
   for (const listener of listeners) listener(state);
 }
 
-/** Learns what this host can do from its own description. */
+/** Learns what this host can do from its own description, and what this page's token may. */
 export async function learn() {
-  const document = await get("/admin/v1/openapi");
+  const [document, who] = await Promise.all([get("/admin/v1/openapi"), get("/admin/v1/me")]);
+  me = who;
   routes = new Map();
   for (const [path, item] of Object.entries(document.paths)) {
-    for (const [method, operation] of Object.entries(item)) {
-      routes.set(`${method.toUpperCase()} ${path.replace(/\{[^}]*\}/g, "{}")}`, operation);
-    }
+    for (const [method, operation] of Object.entries(item)) routes.set(template(`${method.toUpperCase()} ${path}`), operation);
   }
 }
 
-/** Whether there is a route such as `POST /admin/v1/dead/{id}/retry`. */
-export function can(route) {
-  return routes.has(route.replace(/\{[^}]*\}/g, "{}"));
+function template(route) {
+  return route.replace(/\{[^}]*\}/g, "{}");
 }
 
-/** Whether a route takes a query parameter. */
-export function takes(route, name) {
-  const operation = routes.get(route.replace(/\{[^}]*\}/g, "{}"));
-  return operation?.parameters?.some((one) => one.in === "query" && one.name === name) ?? false;
+/** Who this page is for the host, in words; nothing when nobody is asked. */
+export function myself() {
+  if (!me.asked) return "";
+  const [admin, operate] = ["admin", "operate"].map((role) => me.roles.includes(role));
+  const roles = admin ? ["admin"] : me.roles.filter((role) => !(operate && role === "read"));
+  return `${me.token.name}: ${roles.join(", ")}${me.apps === "all" ? "" : `, of ${me.apps.join(", ") || "no app"}`}`;
+}
+
+/** Whether a route such as `POST /admin/v1/dead/{id}/retry` is there and open to this page's token, for this app. */
+export function can(route, app) {
+  return routes.has(template(route)) && lacks(route, app) === undefined;
+}
+
+/** What this page's token lacks for a route. */
+function lacks(route, app) {
+  const operation = routes.get(template(route));
+  const [role, reach] = [operation?.["x-keystead-role"], operation?.["x-keystead-reach"]];
+  if (!operation || reach === "open" || reach === "token") return undefined;
+  if (!me.roles.includes(role)) return `the role ${role}`;
+  if (me.apps === "all") return undefined;
+  if (reach === "host") return "to be for all apps";
+  return reach === "app" && app !== undefined && !me.apps.includes(app) ? `to be for the app ${app}` : undefined;
+}
+
+/**
+ * Why some of these cannot be done with this page's token: `[["retry", "POST /admin/v1/dead/{id}/retry"], …]`, as a
+ * sentence; nothing when all can.
+ */
+export function refused(wanted, app) {
+  const missing = new Map();
+  for (const [what, route] of wanted) {
+    const lack = lacks(route, app);
+    if (lack) missing.set(lack, [...(missing.get(lack) ?? []), what]);
+  }
+  if (!missing.size) return undefined;
+  const listed = (all) => (all.length > 1 ? `${all.slice(0, -1).join(", ")} and ${all.at(-1)}` : all[0]);
+  return [...missing].map(([lack, whats]) => `To ${listed(whats)}, a token needs ${lack}.`).join(" ");
 }
 
 /** Does something now and again while the page is looked at, until `signal`; never twice at once. */

@@ -1,15 +1,17 @@
 // Apps: what is deployed, what each handler takes and gives, settings, versions where the host keeps several, and what
 // guests log, as it comes.
 
-import { Away, ask, can, get } from "./api.js";
-import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, link, make, messageLink, moment, note, part, section, select, table } from "./dom.js";
-import { isJson, words } from "./schema.js";
+import { Away, ask, can, every, get, refused } from "./api.js";
+import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, lacking, link, make, messageLink, moment, note, part, section, select, table } from "./dom.js";
+import { isJson, members, words as said } from "./schema.js";
 import { tree } from "./tree.js";
 
 const VERSIONS = "GET /admin/v1/apps/{app}/versions";
 const ACTIVATE = "POST /admin/v1/apps/{app}/versions/{version}/activate";
 const ROLLBACK = "POST /admin/v1/apps/{app}/rollback";
 const RAMP = "POST /admin/v1/apps/{app}/versions/{version}/ramp";
+const CONFIGURE = "PATCH /admin/v1/apps/{app}/config";
+const TRY = "POST /admin/v1/try/{app}/{type}/{key}/{handler}";
 /** Lines of a log that are shown. */
 const LINES_MAX = 500;
 
@@ -26,7 +28,7 @@ async function all(place, signal) {
   }
   const listed = table("Apps", [
     { name: "app", value: (app) => link(`#/apps/${part(app.app)}`, app.app) },
-    { name: "live version", value: (app) => code(app.version.slice(0, 16)) },
+    { name: "live version", value: (app) => [code(app.version.slice(0, 16)), app.ramp ? make("span", { class: "hint" }, `${app.ramp.percent} % on `, code(app.ramp.version)) : null] },
     { name: "entity types", value: (app) => make("span", {}, app.types.flatMap((type, at) => [at ? ", " : null, link(`#/entities/${part(app.app)}/${part(type)}`, type)])) },
     { name: "deployed", value: (app) => moment(app.deployed_at_ms, true) },
   ]);
@@ -39,13 +41,11 @@ async function one(place, name, signal) {
   const facts = make("dl", { class: "facts" }, fact("live version", code(app.version)), fact("deployed", moment(app.deployed_at_ms, true)),
     fact("dead letters", link(`#/dead?app=${part(name)}`, "of this app")));
   place.append(heading(name, link("#/apps", "all apps")), make("section", { class: "card" }, facts));
-  if (can(VERSIONS)) {
-    const versions = section("Versions");
-    place.append(versions);
-    await showVersions(versions, name, signal);
-  }
+  const versions = section("Versions");
+  place.append(versions);
+  await showVersions(versions, name, signal);
   for (const entity of app.contract.entities ?? []) place.append(type(name, entity));
-  await settings(place, name, app.config, signal);
+  await settings(place, name, signal);
   follow(place, name, signal);
 }
 
@@ -59,7 +59,7 @@ function type(app, entity) {
     { name: "kind", value: (one) => badge(one.kind) },
     { name: "takes", value: (one) => takes(one) },
     { name: "gives", value: (one) => body(one.output) },
-    { name: "", value: (one) => (one.kind === "internal" || !can("POST /admin/v1/try/{app}/{type}/{key}/{handler}") ? ""
+    { name: "", value: (one) => (one.kind === "internal" || !can(TRY, app) ? ""
       : link(`#/try/${part(app)}/${part(entity.type)}/${part(one.name)}`, make("span", { class: "unseen" }, `${one.name}: `), "try")) },
   ]);
   handlers.set(entity.handlers ?? [], (one) => one.name);
@@ -70,98 +70,156 @@ function type(app, entity) {
 function takes(handler) {
   const schema = handler.input?.json;
   if (!schema) return body(handler.input);
-  const members = Object.entries(schema.properties ?? {});
-  if (!members.length) return schema.additionalProperties === false || schema.properties ? "no arguments" : words(schema, schema);
-  return make("ul", { class: "members" }, members.map(([name, one]) => make("li", {}, code(name), `: ${words(one, schema)}`,
+  const all = members(schema);
+  if (!all.length) return schema.additionalProperties === false || schema.properties ? "no arguments" : said(schema, schema, OPEN);
+  return make("ul", { class: "members" }, all.map(([name, one]) => make("li", {}, code(name), `: ${said(one, schema, OPEN)}`,
     schema.required?.includes(name) ? null : make("span", { class: "soft" }, ", optional"))));
 }
 
+/** Objects within each other whose members are named. */
+const OPEN = 2;
+
 function body(value) {
-  if (value?.json !== undefined) return words(value.json, value.json);
+  if (value?.json !== undefined) return said(value.json, value.json, OPEN);
   return `bytes${value?.bytes && value.bytes !== "*/*" ? `: ${value.bytes}` : ""}`;
 }
 
-// Versions, where the host keeps more than one.
+// Versions: which is live, which is ramped and how that goes, and going on or back.
 
 async function showVersions(place, app, signal) {
-  const { versions, halted, trial } = await get(`/admin/v1/apps/${part(app)}/versions`, signal);
   const path = `/admin/v1/apps/${part(app)}`;
+  const to = (one, what) => `${path}/versions/${part(one.version)}/${what}`;
   const rows = table("Versions", [
     { name: "version", value: (one) => code(one.version) },
     { name: "state", value: (one) => [one.live ? badge("live") : null, one.previous ? badge("previous") : null, one.percent ? badge(`${one.percent} %`) : null] },
     { name: "deployed", value: (one) => moment(one.deployed_at_ms, true) },
-    { name: "", value: (one) => (one.live || !can(ACTIVATE) ? "" : button("Activate…", () => change(`Activate ${one.version}?`,
-      "New calls run on this version, at once. What is in flight ends on the version that it began on.", "Activate it", `${path}/versions/${part(one.version)}/activate`), { class: "quiet" })) },
-    { name: "", value: (one) => (one.live || !can(RAMP) ? "" : button(one.percent ? "Change its share…" : "Ramp…", () => ramp(one), { class: "quiet" })) },
+    { name: "", value: (one) => make("div", { class: "row tight" }, one.live ? [] : [
+      can(RAMP, app) ? button(one.percent ? "Change its share…" : "Ramp…", () => ramp(one), { class: "quiet" }) : null,
+      can(RAMP, app) && one.percent ? button("End the ramp…", () => end(one), { class: "quiet" }) : null,
+      can(ACTIVATE, app) ? button("Activate…", () => change(`Activate ${one.version}?`,
+        "New calls run on this version, at once. What is in flight ends on the version that it began on.", "Activate it", to(one, "activate")), { class: "quiet" }) : null]) },
   ]);
-  rows.set(versions, (one) => one.hash ?? one.version);
-  const actions = make("div", { class: "row" });
-  if (can(ROLLBACK) && versions.some((one) => one.previous)) {
-    actions.append(button("Roll back…", () => change(`Roll ${app} back?`,
-      "The version that was live before is live again, at once. What is in flight ends on the version that it began on, and no message is lost.",
-      "Roll back", `${path}/rollback`)));
-  }
-  const remarks = [];
-  if (halted) remarks.push(make("p", { class: "remark" }, `The ramp of ${halted.version} halted by itself at ${halted.percent} %: ${halted.reason} `, moment(halted.at_ms, true)));
-  if (trial) remarks.push(make("p", { class: "soft" }, `Failed of what ended: live ${share(trial.live)}, new ${share(trial.new)}.`));
-  place.replaceChildren(place.firstChild, ...remarks, rows.element, actions);
+  const back = button("Roll back…", () => change(`Roll ${app} back?`,
+    "The version that was live before is live again, at once. What is in flight ends on the version that it began on, and no message is lost.",
+    "Roll back", `${path}/rollback`), { class: "quiet" });
+  const remarks = make("div", { class: "stack", "aria-live": "polite" });
+  const why = refused([["activate, ramp or roll back versions", ACTIVATE]], app);
+  place.append(remarks, rows.element, make("div", { class: "row" }, can(ROLLBACK, app) ? back : null), why ? lacking(why) : "");
+  let drawn;
+  const look = async () => {
+    const { versions, halted, trial } = await get(`${path}/versions`, signal);
+    rows.set(versions, (one) => one.hash ?? one.version);
+    back.hidden = !versions.some((one) => one.previous);
+    const told = JSON.stringify([versions, halted, trial]);
+    if (told === drawn) return;
+    drawn = told;
+    const ramped = versions.find((one) => one.percent);
+    remarks.replaceChildren(...[
+      ramped ? make("p", { class: "remark" }, `${ramped.percent} % of the entities, always the same ones, run on `, code(ramped.version), ". The ramp halts by itself when that one fails more often",
+        trial ? `. Failed so far, of what ended in the last minutes: ${share(trial.new)} on it, ${share(trial.live)} on the live one.` : ".") : null,
+      halted ? make("p", { class: "remark bad" }, `The ramp of ${halted.version} halted by itself at ${halted.percent} %: ${halted.reason} `, moment(halted.at_ms, true)) : null,
+    ].filter(Boolean));
+  };
+  await every(2000, signal, look);
 
   function share({ ended, failed }) {
     return `${count(failed)} of ${count(ended)}`;
   }
 
-  async function change(title, what, action, path) {
-    if (await confirm(title, what, action, { danger: false })) await send(path);
+  function ramp(one) {
+    const percent = input({ type: "number", min: 0, max: 100, step: 1, value: String(one.percent || 10), required: true });
+    return change(`Ramp ${app} to ${one.version}`, "This share of the entities, always the same ones, runs on the version. It halts by itself when that one fails more often. 0 ends the ramp.",
+      "Ramp", () => `${to(one, "ramp")}?percent=${encodeURIComponent(percent.value)}`, [field("Percent of entities", percent)]);
   }
 
-  async function ramp(one) {
-    const percent = input({ type: "number", min: 0, max: 100, value: String(one.percent || 10), required: true });
-    const sure = await confirm(`Ramp ${app} to ${one.version}`, "This share of the entities, always the same ones, runs on the version. It halts by itself when that one fails more often. 0 ends the ramp.",
-      "Ramp", { danger: false, fields: [field("Percent of entities", percent)] });
-    if (sure) await send(`${path}/versions/${part(one.version)}/ramp?percent=${encodeURIComponent(percent.value)}`);
+  function end(one) {
+    return change(`End the ramp of ${one.version}?`, "All entities run on the live version again, at once. The version stays, and can be ramped or activated later.", "End the ramp", `${to(one, "ramp")}?percent=0`);
   }
 
   /** What might break is shown, and asked for once more. */
-  async function send(path) {
-    try {
-      await ask("POST", path);
-      note("Done.");
-    } catch (error) {
-      const breaks = error.details?.breaking;
-      if (!breaks || path.includes("breaking=")) return void note(error.message, true);
-      const sure = await confirm("This may break callers or stored state", [error.message, make("ul", {}, breaks.map((one) => make("li", {}, typeof one === "string" ? one : JSON.stringify(one))))], "Do it all the same");
-      if (sure) return send(`${path}${path.includes("?") ? "&" : "?"}breaking=true`);
+  async function change(title, what, action, path, fields = []) {
+    const whole = () => (typeof path === "string" ? path : path());
+    let breaks;
+    const run = async () => {
+      try {
+        await ask("POST", whole());
+      } catch (error) {
+        breaks = error.code === "breaking_change" ? error : undefined;
+        if (!breaks) throw error;
+      }
+    };
+    if (!(await confirm(title, what, action, { danger: false, fields, run }))) return;
+    if (breaks) {
+      const listed = make("ul", {}, (breaks.details?.breaking ?? []).map((one) => make("li", {}, typeof one === "string" ? one : JSON.stringify(one))));
+      const again = () => ask("POST", `${whole()}${whole().includes("?") ? "&" : "?"}breaking=true`);
+      if (!(await confirm("This may break callers or stored state", [breaks.message, listed], "Do it all the same", { run: again }))) return;
     }
-    await showVersions(place, app, signal);
+    note("Done.");
+    await look();
   }
 }
 
-// Settings: shown, and changed where the host has a route for it.
+// Settings: shown, and changed by who may. Secrets go in and are never shown.
 
-async function settings(place, app, config, signal) {
-  const box = section("Configuration");
-  place.append(box);
-  const path = `/admin/v1/apps/${part(app)}/config`;
+async function settings(place, app, signal) {
+  const path = `/admin/v1/apps/${part(app)}`;
+  const plain = make("div");
+  const values = make("div");
+  const json = { "Content-Type": "application/json" };
+  const why = refused([["change settings", CONFIGURE]], app);
+  const actions = make("div", { class: "row" },
+    can(CONFIGURE, app) ? [button("Set a value…", () => setValue("", ""), { class: "quiet" }), button("Set a secret…", () => setSecret(""), { class: "quiet" }), button("Change limits…", edit, { class: "quiet" })] : null);
+  place.append(section("Configuration", make("h3", {}, "Values and secrets"), values, make("h3", {}, "Limits and retries"), plain, actions, why ? lacking(why) : ""));
+  const rows = table("Values and secrets", [
+    { name: "name", value: (one) => code(one.name) },
+    { name: "value", value: (one) => (one.secret ? make("span", { class: "soft" }, "secret, never shown") : make("span", { class: "mono" }, one.value)) },
+    { name: "", value: (one) => make("div", { class: "row tight" }, can(CONFIGURE, app) ? [
+      button("Set anew…", () => (one.secret ? setSecret(one.name) : setValue(one.name, one.value)), { class: "quiet", "aria-label": `Set ${one.name} anew…` }),
+      button("Remove…", () => remove(one), { class: "danger quiet", "aria-label": `Remove ${one.name}…` })] : []) },
+  ]);
   const draw = async () => {
-    const shown = can("GET /admin/v1/apps/{app}/config") ? await get(path, signal) : { config };
-    const secrets = shown.secrets?.length ? make("p", {}, "Secrets, never shown: ", shown.secrets.flatMap((name, at) => [at ? ", " : null, code(name)])) : null;
-    const change = can("PATCH /admin/v1/apps/{app}/config") ? make("div", { class: "row" }, button("Change…", edit, { class: "quiet" })) : null;
-    box.replaceChildren(box.firstChild, ...[tree(shown.config), secrets, change].filter(Boolean));
+    const { config, secrets = [] } = await get(`${path}/config`, signal);
+    const { values: own = {}, ...rest } = config;
+    const all = [...Object.entries(own).map(([name, value]) => ({ name, value })), ...secrets.map((name) => ({ name, secret: true }))];
+    rows.set(all, (one) => `${one.secret ? "secret" : "value"} ${one.name}`);
+    values.replaceChildren(all.length ? rows.element : empty("There are none. Handlers read them with ", code("ctx.config(\"NAME\")"), "."));
+    plain.replaceChildren(tree(rest));
   };
-  const edit = async () => {
-    const text = make("textarea", { spellcheck: false, rows: 6, required: true, value: "{}" });
-    text.addEventListener("input", () => text.setCustomValidity(isJson(text.value) ? "" : "This is no JSON."));
-    const sure = await confirm(`Change settings of ${app}`, "Only what is named changes; null makes a setting the default again. It holds from the next call on.", "Change them", { danger: false, fields: [field("Settings as JSON", text, 'such as {"deadline_ms": 2000}')] });
-    if (!sure) return;
-    try {
-      await ask("PATCH", path, { body: text.value, headers: { "Content-Type": "application/json" } });
-      note("Changed.");
-    } catch (error) {
-      note(error.message, true);
-    }
+  const done = async (asked, words) => {
+    if (!(await asked)) return;
+    note(words);
     await draw();
   };
+  const change = (patch) => ask("PATCH", `${path}/config`, { body: patch, headers: json });
   await draw();
+
+  function setValue(known, before) {
+    const name = input({ value: known, required: true, class: "mono", readOnly: Boolean(known) });
+    const value = make("textarea", { value: before, rows: 3, spellcheck: false });
+    const run = () => change(JSON.stringify({ values: { [name.value.trim()]: value.value } }));
+    return done(confirm(known ? `Set ${known} anew` : "Set a value", "Handlers read it from their next call on. Anybody who may look at the app sees it.", "Set it",
+      { danger: false, fields: [field("Name", name), field("Value", value)], run }), "The value is set.");
+  }
+
+  function setSecret(known) {
+    const name = input({ value: known, required: true, class: "mono", readOnly: Boolean(known) });
+    const value = make("textarea", { rows: 3, spellcheck: false, required: true, class: "covered", autocomplete: "off" });
+    const run = () => ask("PUT", `${path}/secrets/${part(name.value.trim())}`, { body: value.value, headers: { "Content-Type": "text/plain" } });
+    return done(confirm(known ? `Set the secret ${known} anew` : "Set a secret", "Handlers read it from their next call on. Nobody sees it again, here or elsewhere.", "Set it",
+      { danger: false, fields: [field("Name", name), field("Secret", value)], run }), "The secret is set.");
+  }
+
+  function remove(one) {
+    const run = () => (one.secret ? ask("DELETE", `${path}/secrets/${part(one.name)}`) : change(JSON.stringify({ values: { [one.name]: null } })));
+    return done(confirm(`Remove ${one.name}?`, `Handlers find ${one.secret ? "no secret" : "no value"} of this name from their next call on.`, "Remove it", { run }), `${one.name} is removed.`);
+  }
+
+  function edit() {
+    const text = make("textarea", { spellcheck: false, rows: 6, required: true, value: "{}" });
+    text.addEventListener("input", () => text.setCustomValidity(isJson(text.value) ? "" : "This is no JSON."));
+    return done(confirm(`Change settings of ${app}`, "Only what is named changes; null makes a setting the default again. It holds from the next call on.", "Change them",
+      { danger: false, fields: [field("Settings as JSON", text, 'such as {"deadline_ms": 2000}')], run: () => change(text.value) }), "The settings are changed.");
+  }
 }
 
 // What guests log.

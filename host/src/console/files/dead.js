@@ -1,7 +1,7 @@
 // Dead letters: what the host gave up on, why, and what to do with it: one by one, or all that are chosen, in their order.
 
-import { ask, can, every, get } from "./api.js";
-import { badge, button, code, confirm, count, empty, entityLink, field, heading, input, link, make, messageLink, moment, note, part, say, section, select, table } from "./dom.js";
+import { ask, can, every, get, Problem, refused } from "./api.js";
+import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, lacking, link, make, messageLink, moment, note, part, say, section, select, table } from "./dom.js";
 import { indent, isJson } from "./schema.js";
 import { tree } from "./tree.js";
 
@@ -14,35 +14,58 @@ export async function dead(page) {
   return page.parts[0] ? one(page, page.parts[0]) : list(page);
 }
 
+/** What dead letters are chosen by, as the host knows it. */
+const FILTERS = ["app", "type", "handler", "reason"];
+/** How long ago, in words and in milliseconds. */
+const AGES = [["", "any time"], ["3600000", "the last hour"], ["86400000", "the last day"], ["604800000", "the last week"]];
+
 async function list({ place, query, signal }) {
   const { apps } = await get("/admin/v1/apps", signal);
   const app = query.get("app") ?? "";
-  const choice = select([["", "all apps"], ...apps.map((one) => one.app)], app);
-  choice.addEventListener("change", () => { location.hash = choice.value ? `#/dead?app=${part(choice.value)}` : "#/dead"; });
-  const search = input({ type: "search", placeholder: "entity, handler or reason" });
+  const controls = {
+    app: select([...new Map([["", "all apps"], ...apps.map((one) => [one.app, one.app]), ...(app ? [[app, app]] : [])])], app),
+    type: input({ value: query.get("type") ?? "", placeholder: "any" }),
+    handler: input({ value: query.get("handler") ?? "", placeholder: "any" }),
+    reason: input({ type: "search", value: query.get("reason") ?? "", placeholder: "any text of it" }),
+    since: select(AGES, query.get("since") ?? ""),
+  };
+  const form = make("form", { class: "row fields", role: "search" }, field("App", controls.app), field("Type", controls.type), field("Handler", controls.handler),
+    field("Reason contains", controls.reason), field("Parked in", controls.since), make("button", { type: "submit" }, "Show"));
+  const go = (event) => {
+    event?.preventDefault();
+    const chosen = new URLSearchParams(Object.entries(controls).map(([name, control]) => [name, control.value.trim()]).filter(([, value]) => value));
+    location.hash = `#/dead${chosen.size ? `?${chosen}` : ""}`;
+  };
+  form.addEventListener("submit", go);
+  for (const control of [controls.app, controls.since]) control.addEventListener("change", go);
+  const filter = new URLSearchParams(FILTERS.filter((name) => query.get(name)).map((name) => [name, query.get(name)]));
+  if (query.get("since")) filter.set("parked_from", new Date(Date.now() - Number(query.get("since"))).toISOString());
+  const narrowed = filter.size > 0;
   const chosen = new Set();
   let rows = [];
   let next = null;
   let busy = false;
   const all = make("input", { type: "checkbox", id: "all-dead" });
+  const mayRetry = can("POST /admin/v1/dead/{id}/retry");
+  const mayDrop = can("DELETE /admin/v1/dead/{id}");
   const letters = table("Dead letters", [
-    { name: "choose", value: (row) => box(row), same: (row) => row.id },
+    mayRetry || mayDrop ? { name: "choose", value: (row) => box(row), same: (row) => row.id } : null,
     { name: "parked", value: (row) => moment(row.parked_at_ms, true) },
     { name: "entity", value: (row) => entityLink(row.entity) },
     { name: "handler", value: (row) => code(row.handler) },
-    { name: "reason", value: (row) => make("span", { class: "reason" }, row.reason) },
+    { name: "reason", value: (row) => [make("span", { class: "reason" }, row.reason), row.answered ? badge("final") : null] },
     { name: "attempts", number: true, value: (row) => count(row.attempts) },
     { name: "", value: (row) => link(`#/dead/${part(row.id)}`, "show", make("span", { class: "unseen" }, ` ${row.id}`)) },
-  ]);
-  const retryAll = button("Retry", () => bulk("Retry"), { disabled: true });
-  const dropAll = button("Drop…", () => bulk("Drop"), { disabled: true, class: "danger quiet" });
+  ].filter(Boolean));
+  const retryAll = mayRetry ? button("Retry", () => bulk("Retry"), { disabled: true }) : null;
+  const dropAll = mayDrop ? button("Drop…", () => bulk("Drop"), { disabled: true, class: "danger quiet" }) : null;
   const progress = make("span", { class: "soft", role: "status" });
-  const bar = make("div", { class: "row" }, make("label", { class: "choices", for: "all-dead" }, all, "all that are shown"), retryAll, dropAll, many("Retry"), many("Drop"), progress);
+  const bar = make("div", { class: "row" }, retryAll || dropAll ? make("label", { class: "choices", for: "all-dead" }, all, "all that are shown") : null, retryAll, dropAll, many("Retry"), many("Drop"), progress);
+  const why = refused([["retry, edit or drop them", "POST /admin/v1/dead/{id}/retry"]]) ?? refused([["retry or drop all at once", "POST /admin/v1/dead/retry"]]);
   const found = make("section", { class: "card" });
-  place.append(heading("Dead letters"), make("div", { class: "row fields" }, field("App", choice), field("Only with", search)), found);
-  search.addEventListener("input", draw);
+  place.append(heading("Dead letters"), form, found, why ? lacking(why) : "");
   all.addEventListener("change", () => {
-    for (const row of visible()) {
+    for (const row of rows) {
       if (all.checked) chosen.add(row.id);
       else chosen.delete(row.id);
     }
@@ -50,6 +73,13 @@ async function list({ place, query, signal }) {
     tally();
   });
   // New ones come by themselves, as long as nobody went on to older pages.
+  try {
+    await load();
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    found.replaceChildren(failure(error));
+    return;
+  }
   await every(2000, signal, async () => { if (!busy && rows.length <= ROWS && !document.querySelector("dialog")) await load(); });
 
   function box(row) {
@@ -62,64 +92,62 @@ async function list({ place, query, signal }) {
     return control;
   }
 
-  function visible() {
-    const wanted = search.value.toLowerCase();
-    return rows.filter((row) => `${row.entity} ${row.handler} ${row.reason}`.toLowerCase().includes(wanted));
-  }
-
   function picked() {
-    return visible().filter((row) => chosen.has(row.id));
+    return rows.filter((row) => chosen.has(row.id));
   }
 
   function tally() {
     const ready = picked();
-    retryAll.disabled = dropAll.disabled = ready.length === 0;
-    say(retryAll, ready.length ? `Retry ${count(ready.length)}` : "Retry");
-    say(dropAll, ready.length ? `Drop ${count(ready.length)}…` : "Drop…");
+    for (const [one, words] of [[retryAll, "Retry"], [dropAll, "Drop"]]) {
+      if (!one) continue;
+      one.disabled = ready.length === 0;
+      say(one, `${words}${ready.length ? ` ${count(ready.length)}` : ""}${words === "Drop" ? "…" : ""}`);
+    }
+    all.checked = ready.length > 0 && ready.length === rows.length;
+    all.indeterminate = ready.length > 0 && !all.checked;
   }
 
   function draw() {
-    const shown = visible();
-    letters.set(shown, (row) => row.id);
+    letters.set(rows, (row) => row.id);
     const more = next === null ? null : button("More", () => load(next), { class: "quiet" });
     const focused = found.contains(document.activeElement) ? document.activeElement : undefined;
-    if (!rows.length) found.replaceChildren(empty("There are no dead letters: every message took effect, or is on its way."), progress);
-    else if (!shown.length) found.replaceChildren(empty("None of them has this text."), progress);
+    const none = narrowed ? empty("No dead letter is like that. ", link("#/dead", "Show all"), ".") : empty("There are no dead letters: every message took effect, or is on its way.");
+    if (!rows.length) found.replaceChildren(none, progress);
     else if (!found.contains(letters.element)) found.replaceChildren(bar, letters.element);
-    bar.append(progress);
+    if (rows.length) bar.append(progress);
     found.querySelector(".more")?.remove();
-    if (more && shown.length) found.append(make("div", { class: "row more" }, more));
+    if (more && rows.length) found.append(make("div", { class: "row more" }, more, make("span", { class: "soft" }, `${count(rows.length)} shown`)));
     tally();
     if (focused?.isConnected) focused.focus();
   }
 
   async function load(after) {
-    const filter = `${app ? `&app=${part(app)}` : ""}${after ? `&after=${part(after)}` : ""}`;
-    const page = await get(`/admin/v1/dead?limit=${ROWS}${filter}`, signal);
+    const page = await get(`/admin/v1/dead?limit=${ROWS}&${filter}${after ? `&after=${part(after)}` : ""}`, signal);
     rows = after ? [...rows, ...page.dead_letters] : page.dead_letters;
     next = page.next ?? null;
     draw();
   }
 
-  /** All that there are, shown or not, where the host does that. */
+  /** All that there are of the filter, shown or not. */
   function many(what) {
     if (!can(`POST /admin/v1/dead/${what.toLowerCase()}`)) return null;
-    const whose = app ? `of ${app}` : "of all apps";
-    return button(`${what} all ${whose}…`, async () => {
-      const words = what === "Retry" ? "Every dead letter, shown or not, is sent again in the order in which they arrived. Those whose senders were told that they failed stay."
-        : "Every dead letter, shown or not, is forgotten, with its input. This cannot be undone.";
-      if (!(await confirm(`${what} all dead letters ${whose}?`, words, `${what} all`, { danger: what === "Drop" }))) return;
+    const whose = narrowed ? "all that match" : "all";
+    const words = [what === "Retry" ? "Each one, shown or not, is sent again, in the order in which they arrived. Those whose senders were told that they failed stay."
+      : "Each one, shown or not, is forgotten, with its input. A sender that waits for one is told that it failed. This cannot be undone."];
+    if (narrowed) words.unshift(`Which: ${[...filter].map(([name, value]) => `${name.replace("_", " ")} ${value}`).join(", ")}.`);
+    return button(`${what} ${whose}…`, async () => {
+      if (!(await confirm(`${what} ${narrowed ? "all dead letters that match" : "all dead letters of all apps"}?`, words, `${what} all`, { danger: what === "Drop" }))) return;
       busy = true;
       let [done, final, on] = [0, 0, ""];
       try {
         do {
-          const step = await ask("POST", `/admin/v1/dead/${what.toLowerCase()}?limit=${STEP}${app ? `&app=${part(app)}` : ""}${on}`);
+          const step = await ask("POST", `/admin/v1/dead/${what.toLowerCase()}?limit=${STEP}&${filter}${on}`);
           done += step.done;
           final += step.final ?? 0;
           on = step.next ? `&after=${encodeURIComponent(step.next)}&through=${encodeURIComponent(step.through)}` : "";
           say(progress, `${count(done)} so far`);
         } while (on && !signal.aborted);
-        note(`${what === "Retry" ? "Sent again" : "Dropped"}: ${count(done)}${final ? `; final: ${count(final)}` : ""}.`);
+        note(`${what === "Retry" ? "Sent again" : "Dropped"}: ${count(done)}${final ? `; final, so they stay: ${count(final)}` : ""}.`);
       } catch (error) {
         note(`After ${count(done)}: ${error.message}`, true);
       }
@@ -132,10 +160,11 @@ async function list({ place, query, signal }) {
   async function bulk(what) {
     const ready = picked().filter((row) => what === "Drop" || !row.answered);
     const skipped = picked().length - ready.length;
-    const words = what === "Retry" ? [`${count(ready.length)} messages are sent again, in their order, with their attempts at zero.`]
-      : [`${count(ready.length)} messages are forgotten. A sender that waits for one is told that it failed. This cannot be undone.`];
+    const messages = `${count(ready.length)} ${ready.length === 1 ? "message is" : "messages are"}`;
+    const words = what === "Retry" ? [`${messages} sent again, in their order, with their attempts at zero.`]
+      : [`${messages} forgotten. A sender that waits for one is told that it failed. This cannot be undone.`];
     if (skipped) words.push(`${count(skipped)} are final, because their senders were told that they failed; they stay.`);
-    if (!(await confirm(`${what} ${count(ready.length)} dead letters?`, words, what, { danger: what === "Drop" }))) return;
+    if (!(await confirm(`${what} ${count(ready.length)} dead ${ready.length === 1 ? "letter" : "letters"}?`, words, what, { danger: what === "Drop" }))) return;
     busy = true;
     let done = 0;
     const failed = [];
@@ -151,7 +180,6 @@ async function list({ place, query, signal }) {
     }
     note(`${what === "Retry" ? "Sent again" : "Dropped"}: ${count(done)}${failed.length ? `. Not: ${count(failed.length)}; the first: ${failed[0]}` : "."}`, failed.length > 0);
     busy = false;
-    all.checked = false;
     say(progress, "");
     await load();
   }
@@ -181,9 +209,11 @@ async function one({ place, signal }, id) {
     section("Input", tree(letter.input)));
   if (letter.answered) {
     actions.append(make("p", { class: "soft" }, "It is final: its sender was told that it failed, and may have acted on that. It can be looked at and dropped."));
-  } else actions.append(button("Retry", () => run("Retry")));
+  } else if (can("POST /admin/v1/dead/{id}/retry")) actions.append(button("Retry", () => run("Retry")));
   if (can(EDIT) && !letter.answered) actions.append(button("Edit…", change, { class: "quiet" }));
-  actions.append(button("Drop…", () => run("Drop"), { class: "danger quiet" }));
+  if (can("DELETE /admin/v1/dead/{id}")) actions.append(button("Drop…", () => run("Drop"), { class: "danger quiet" }));
+  const why = refused([["retry, edit or drop it", EDIT]]);
+  if (why) actions.append(lacking(why));
 
   async function run(what) {
     if (what === "Drop" && !(await confirm("Drop this dead letter?", ["It is forgotten, with its input. A sender that waits for it is told that it failed. This cannot be undone."], "Drop it"))) return;
@@ -225,15 +255,11 @@ async function one({ place, signal }, id) {
   async function change() {
     const text = make("textarea", { spellcheck: false, rows: 12, class: "mono", required: true, value: indent(JSON.stringify(letter.input)) });
     text.addEventListener("input", () => text.setCustomValidity(isJson(text.value) ? "" : "This is no JSON."));
-    const sure = await confirm("Edit this dead letter", ["It stays parked, with this input and its id. Retry it afterwards."], "Keep this input", { danger: false, fields: [field("Input", text)] });
+    const run = () => ask("PUT", `/admin/v1/dead/${part(id)}`, { body: text.value, headers: { "Content-Type": "application/json" } });
+    const sure = await confirm("Edit this dead letter", ["It stays parked, with this input and its id. Retry it afterwards."], "Keep this input", { danger: false, fields: [field("Input", text)], run });
     if (!sure) return;
-    try {
-      await ask("PUT", `/admin/v1/dead/${part(id)}`, { body: text.value, headers: { "Content-Type": "application/json" } });
-      note("It has a new input.");
-      place.replaceChildren();
-      await one({ place, signal }, id);
-    } catch (error) {
-      note(error.message, true);
-    }
+    note("It has a new input.");
+    place.replaceChildren();
+    await one({ place, signal }, id);
   }
 }

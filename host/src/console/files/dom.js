@@ -31,7 +31,7 @@ export function say(element, text) {
 }
 
 export function heading(text, ...more) {
-  return make("div", { class: "heading" }, make("h1", {}, text), ...more);
+  return make("div", { class: "heading" }, make("h1", { class: text.length > 60 ? "lengthy" : undefined }, text), ...more);
 }
 
 export function section(title, ...children) {
@@ -41,6 +41,11 @@ export function section(title, ...children) {
 /** What a page says when there is nothing: what to do next. */
 export function empty(...words) {
   return make("p", { class: "empty" }, ...words);
+}
+
+/** Why something is not there for who looks. */
+export function lacking(...words) {
+  return make("p", { class: "lacking" }, ...words);
 }
 
 export function code(text) {
@@ -114,13 +119,32 @@ export function table(caption, columns) {
   return { element, set, body };
 }
 
-/** Asks before something is done; resolves to the answer. `words` name what will happen. */
-export function confirm(title, words, action, { danger = true, fields: extra = [] } = {}) {
+/**
+ * Asks before something is done; resolves to whether it was wanted. `words` name what will happen. With `run`, it is done
+ * while the dialog is there: what fails is said in it, and nothing that was written is lost.
+ */
+export function confirm(title, words, action, { danger = true, fields: extra = [], run } = {}) {
   return new Promise((resolve) => {
     const act = make("button", { type: "submit", class: danger ? "danger" : undefined, value: "yes" }, action);
-    const box = dialog(title, make("form", { method: "dialog" },
+    const trouble = make("div");
+    const form = make("form", { method: "dialog" },
       make("div", { class: "prose" }, [words].flat().map((one) => (typeof one === "string" ? make("p", {}, one) : one))), ...extra,
-      make("div", { class: "row end" }, cancel(), act)));
+      trouble, make("div", { class: "row end" }, cancel(), act));
+    const box = dialog(title, form);
+    if (run) {
+      form.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        act.disabled = true;
+        try {
+          await run();
+          box.close("yes");
+        } catch (error) {
+          trouble.replaceChildren(failure(error));
+          act.disabled = false;
+          act.focus();
+        }
+      });
+    }
     box.addEventListener("close", () => resolve(box.returnValue === "yes"));
     (extra.length ? box.querySelector("input, textarea, select") : box.querySelector("button.quiet")).focus();
   });

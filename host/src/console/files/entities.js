@@ -1,15 +1,17 @@
-// Entities: found by app, type and the beginning of their key; one with its state, what it has pending, what it did
-// lately, and what an operator may do to it.
+// Entities: found by app, type and the beginning of their key; one with its state, its activities and sagas, what it has
+// pending, what it did lately, and what an operator may do to it.
 
-import { ask, can, every, get, Problem } from "./api.js";
-import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, link, make, messageLink, moment, note, part, say, section, select, span, table } from "./dom.js";
+import { ask, can, every, get, Problem, refused } from "./api.js";
+import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, lacking, link, make, messageLink, moment, note, part, say, section, select, span, table } from "./dom.js";
 import { turnsTable } from "./overview.js";
 import { indent, isJson } from "./schema.js";
-import { member } from "./tree.js";
+import { activitiesOf, activitiesTable, fieldsOf, grouped, sagaCard, sagasOf, underWay } from "./state.js";
 
 const ENTITY = "/admin/v1/entities/{app}/{type}/{key}";
 const MESSAGES = "GET /admin/v1/messages";
 const ROWS = 50;
+/** Pages of messages that are looked through for one entity. */
+const STEPS = 4;
 
 export async function entities(page) {
   const [app, type, ...key] = page.parts;
@@ -39,6 +41,7 @@ async function list({ place, query, signal }, app, type) {
   kind.addEventListener("change", go);
   const rows = table(`Entities of ${chosen}`, [
     { name: "key", value: (one) => link(`#/entities/${[...chosen.split("/"), keyOf(one)].map(part).join("/")}`, keyOf(one)) },
+    { name: "", value: (one) => (one.paused ? badge("paused") : "") },
     { name: "version", number: true, value: (one) => count(one.version) },
     { name: "waiting", number: true, value: (one) => (one.mailbox ? count(one.mailbox) : "") },
   ]);
@@ -76,6 +79,7 @@ function keyOf(row) {
 
 async function one({ place, signal }, app, type, key) {
   const path = `/admin/v1/entities/${part(app)}/${part(type)}/${part(key)}`;
+  const entity = `${app}/${type}/${key}`;
   const facts = make("dl", { class: "facts" });
   const fact = (name) => {
     const value = make("dd");
@@ -85,20 +89,22 @@ async function one({ place, signal }, app, type, key) {
   const [version, waiting, pausedSince] = ["version", "waiting", "paused"].map(fact);
   pausedSince.parentElement.hidden = true;
   const actions = make("div", { class: "row" });
-  const state = make("div");
-  const timers = make("div");
-  const waits = make("div");
-  const history = make("div");
+  const [state, activities, sagas, timers, waits, sending, history] = Array.from({ length: 7 }, () => make("div"));
+  const fields = await described(app, type, signal);
+  const kinds = new Set([...fields.values()].map((field) => field.kind));
+  const why = refused([["pause or resume it", "PUT /admin/v1/pauses"], ["edit or remove it", `PUT ${ENTITY}`]], app);
   place.append(heading(key, make("span", { class: "soft mono" }, `${app}/${type}`), link(`#/entities/${part(app)}/${part(type)}`, "all of this type")),
-    make("section", { class: "card" }, facts, actions), section("State", state), section("Timers", timers),
-    can(MESSAGES) ? section("Waiting", waits) : "");
-  if (can("POST /admin/v1/try/{app}/{type}/{key}/{handler}")) actions.append(make("a", { class: "button", href: `#/try/${part(app)}/${part(type)}?key=${encodeURIComponent(key)}` }, "Try a handler"));
+    make("section", { class: "card" }, facts, actions, why ? lacking(why) : ""), section("State", state),
+    kinds.has("activities") ? section("Activities", activities) : "", kinds.has("saga") ? section("Sagas", sagas) : "", section("Timers", timers),
+    ...(can(MESSAGES) ? [section("Waiting for it", waits), section("Sent by it, under way", sending)] : []));
+  if (can("POST /admin/v1/try/{app}/{type}/{key}/{handler}", app)) actions.append(make("a", { class: "button", href: `#/try/${part(app)}/${part(type)}?key=${encodeURIComponent(key)}` }, "Try a handler"));
   const showPaused = operations(actions, { path, app, type, key, refresh: () => look(), known: () => shown });
-  const showWaiting = can(MESSAGES) ? waitingFor({ app, type, key }, () => look()) : undefined;
-  if (can(`GET ${ENTITY}/history`)) {
-    place.append(section("Recent transactions", history));
-    await turns(history, path, signal);
-  }
+  const filter = `app=${encodeURIComponent(app)}&type=${encodeURIComponent(type)}&key=${encodeURIComponent(key)}`;
+  const showWaiting = can(MESSAGES) ? messages(waits, filter, "Nothing waits for it.", true, () => look()) : undefined;
+  const showSent = can(MESSAGES) ? messages(sending, `sender=${encodeURIComponent(entity)}`, "Nothing that it sent is under way.", false, () => look()) : undefined;
+  const known = activitiesTable(app);
+  place.append(section("Recent transactions", history));
+  await turns(history, path, signal);
   let shown;
   let drawn;
   const look = async () => {
@@ -111,23 +117,47 @@ async function one({ place, signal }, app, type, key) {
     }
     shown = info;
     say(version, count(info.version));
-    const pending = [info.mailbox ? `${count(info.mailbox)} commands` : "", info.callbacks ? `${count(info.callbacks)} callbacks` : "", info.delayed ? `${count(info.delayed)} delayed messages of its own` : ""].filter(Boolean);
+    const pending = [info.mailbox ? counted(info.mailbox, "command") : "", info.callbacks ? counted(info.callbacks, "callback") : "", info.delayed ? `${counted(info.delayed, "delayed message")} of its own` : ""].filter(Boolean);
     say(waiting, pending.join(", ") || "nothing");
     pausedSince.parentElement.hidden = !info.paused;
     if (info.paused) say(pausedSince, "yes: commands wait until it is resumed");
     showPaused(Boolean(info.paused));
-    if (showWaiting) await showWaiting(waits, signal);
+    await showWaiting?.(signal);
+    const sent = (await showSent?.(signal)) ?? [];
+    const rows = info.state ?? [];
+    known.set(activitiesOf(rows, fields), sent);
+    if (known.element.querySelector("td")) activities.replaceChildren(...(activities.contains(known.element) ? activities.children : [known.element]));
+    else activities.replaceChildren(empty("It knows of nobody yet."));
+    const going = sagasOf(rows, fields);
+    if (!sagas.contains(document.activeElement)) sagas.replaceChildren(...(going.length ? going.map((saga) => sagaCard(app, saga, sent)) : [empty("None was started.")]));
     const now = JSON.stringify([info.version, info.state, info.timers, info.removed]);
     if (now === drawn) return;
     const open = drawn !== undefined && state.querySelector(".state")
       ? new Set([...state.querySelectorAll("details[open][data-field]")].map((box) => box.dataset.field)) : undefined;
     drawn = now;
-    state.replaceChildren(info.state?.length ? grouped(info.state, open)
-      : empty(info.removed ? "It was removed; its next command begins it anew." : info.version ? "It keeps nothing." : "There is no such entity yet: it begins with its first command."));
+    const tree = grouped(rows, fields, open);
+    state.replaceChildren(tree.children.length ? tree
+      : empty(info.removed ? "It was removed; its next command begins it anew." : !info.version ? "There is no such entity yet: it begins with its first command."
+        : rows.length ? "All that it keeps is below." : "It keeps nothing."));
     if (info.more_state) state.append(make("p", { class: "remark" }, "There is more state than is shown."));
     showTimers(timers, info.timers ?? [], path, look);
   };
   await every(2000, signal, look);
+}
+
+/** What its component says of its fields; nothing when the app is gone. */
+async function described(app, type, signal) {
+  try {
+    const { contract, ramp } = await get(`/admin/v1/apps/${part(app)}`, signal);
+    return fieldsOf([contract, ramp?.contract].filter(Boolean), type);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return new Map();
+  }
+}
+
+function counted(number, what) {
+  return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 }
 
 function showTimers(place, timers, path, refresh) {
@@ -182,89 +212,6 @@ async function turns(place, path, signal) {
   });
 }
 
-// State: rows of one field stand together.
-
-const KINDS = { m: "map", l: "list", v: "value", a: "activities", r: "reservations", s: "saga" };
-
-/** Rows as the SDK writes them (`m/NAME/KEY`), by field; rows of other authors as they are. */
-function grouped(rows, open) {
-  const place = make("div", { class: "tree state" });
-  const groups = new Map();
-  for (const row of rows) {
-    const { field: name, kind, key } = placed(row.key);
-    const group = groups.get(name) ?? { kind, rows: [] };
-    group.rows.push({ key, value: row.value });
-    groups.set(name, group);
-  }
-  // Plain fields first, as an author would write them.
-  const order = [...groups].sort(([a], [b]) => Number(b === FIELDS) - Number(a === FIELDS));
-  for (const [name, { kind, rows: own }] of order) {
-    const only = own.length === 1 && own[0].key === undefined;
-    if (only && !kind && own[0].value !== null && typeof own[0].value === "object" && !Array.isArray(own[0].value) && name === FIELDS) {
-      for (const [field, value] of Object.entries(own[0].value)) place.append(member(field, value));
-    } else if (only) place.append(member(name, own[0].value, 1, kind && ` ${kind}`));
-    else place.append(group(name, kind, own, open));
-  }
-  return place;
-}
-
-/** Where the SDK keeps plain fields. */
-const FIELDS = "self";
-
-function group(name, kind, rows, open) {
-  const entries = rows.filter((row) => row.key !== undefined);
-  const list = make("div", { class: "rows" });
-  const box = make("details", { "data-field": name, open: open ? open.has(name) : rows.length <= 50 },
-    make("summary", {}, make("span", { class: "key" }, name), make("span", { class: "hint" }, ` ${kind ?? "rows"}`), make("span", { class: "soft" }, ` [${count(entries.length)}]`)), list);
-  const fill = () => {
-    if (!box.open || list.children.length) return;
-    for (const row of entries) list.append(member(row.key, row.value, 0));
-  };
-  box.addEventListener("toggle", fill);
-  fill();
-  return box;
-}
-
-function placed(key) {
-  const bytes = key.startsWith("hex:") ? unhex(key.slice(4)) : new TextEncoder().encode(key);
-  const text = (part) => new TextDecoder("utf-8").decode(part);
-  const kind = KINDS[String.fromCharCode(bytes[0] ?? 0)];
-  if (!kind || bytes[1] !== 47) return { field: key };
-  const end = bytes.indexOf(47, 2);
-  if (end < 0) return { field: text(bytes.slice(2)), kind };
-  return { field: text(bytes.slice(2, end)), kind, key: keyText(bytes.slice(end + 1), kind) };
-}
-
-function unhex(text) {
-  return Uint8Array.from(text.match(/../g) ?? [], (two) => parseInt(two, 16));
-}
-
-/** A row's own key: a list's position, text, text before text, numbers, or else its bytes. */
-function keyText(bytes, kind) {
-  if (kind === "list" && bytes.length === 8) return String(number(bytes));
-  const text = asText(bytes);
-  if (text !== undefined) return text;
-  if ([1, 2, 4, 8, 16].includes(bytes.length)) return String(number(bytes));
-  // A tuple's members that are text end with a zero.
-  const end = bytes.indexOf(0);
-  const first = end > 0 ? asText(bytes.slice(0, end)) : undefined;
-  if (first !== undefined) return end + 1 === bytes.length ? first : `${first}, ${keyText(bytes.slice(end + 1))}`;
-  return `0x${[...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-}
-
-function asText(bytes) {
-  try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return /[\u0000-\u001f\u007f]/.test(text) ? undefined : text;
-  } catch {
-    return undefined;
-  }
-}
-
-function number(bytes) {
-  return bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
-}
-
 // What an operator may do, where the host has a route for it.
 
 function operations(place, { path, app, type, key, refresh, known }) {
@@ -293,8 +240,8 @@ function operations(place, { path, app, type, key, refresh, known }) {
     });
     resume = add("Resume", () => run("DELETE", scope, {}, `${name} goes on.`));
   }
-  if (can(`PUT ${ENTITY}`)) add("Edit state…", () => edit(name, path, known(), run));
-  if (can(`DELETE ${ENTITY}`)) {
+  if (can(`PUT ${ENTITY}`, app)) add("Edit state…", () => edit(name, path, known(), refresh));
+  if (can(`DELETE ${ENTITY}`, app)) {
     add("Remove…", async () => {
       const sure = await confirm(`Remove ${name}?`, ["Its state, its timers, all that waits for it and its dead letters are deleted, in one transaction. This cannot be undone.",
         "Messages that come later begin a new entity of the same key."], "Remove it");
@@ -306,7 +253,7 @@ function operations(place, { path, app, type, key, refresh, known }) {
   };
 }
 
-async function edit(name, path, info, run) {
+async function edit(name, path, info, refresh) {
   const text = make("textarea", { spellcheck: false, rows: 16, required: true, value: indent(JSON.stringify(info?.state ?? [])) });
   const wrong = make("p", { class: "failure", role: "alert", hidden: true });
   text.addEventListener("input", () => {
@@ -315,21 +262,24 @@ async function edit(name, path, info, run) {
     text.setCustomValidity(wrong.hidden ? "" : "This is no JSON.");
   });
   const version = info?.version ? info.version : "absent";
-  const sure = await confirm(`Edit ${name}`, `Its rows are replaced by these, if it is still as it was shown (version ${version}). No handler checks them.`, "Replace its state", { fields: [field("Rows", text), wrong] });
-  if (sure) await run("PUT", `${path}?if_version=${version}`, { body: `{"state": ${text.value}}`, headers: { "Content-Type": "application/json" } }, `${name} has new state.`);
+  const write = () => ask("PUT", `${path}?if_version=${version}`, { body: `{"state": ${text.value}}`, headers: { "Content-Type": "application/json" } });
+  const sure = await confirm(`Edit ${name}`, `Its rows are replaced by these, if it is still as it was shown (version ${version}). No handler checks them.`, "Replace its state", { fields: [field("Rows", text), wrong], run: write });
+  if (!sure) return;
+  note(`${name} has new state.`);
+  await refresh();
 }
 
-/** What waits for it, where the host lists messages. */
-function waitingFor({ app, type, key }, refresh) {
-  const rows = table("Waiting messages", [
+/** Messages of a filter that wait: those for the entity, or those that it sent. Gives what shows them, which gives them. */
+function messages(place, filter, none, incoming, refresh) {
+  const rows = table(incoming ? "Waiting messages" : "Messages that it sent", [
+    incoming ? null : { name: "for", value: (one) => entityLink(one.entity) },
     { name: "handler", value: (one) => code(one.handler) },
-    { name: "stage", value: (one) => badge(one.stage) },
-    { name: "from", value: (one) => (one.sender ? entityLink(one.sender) : one.timer ? `timer ${one.timer}` : one.origin) },
-    { name: "attempts", number: true, value: (one) => (one.attempts ? count(one.attempts) : "") },
-    { name: "due", value: (one) => (one.due_ms ? moment(one.due_ms, true) : "") },
+    { name: "stage", value: (one) => underWay(one), same: (one) => [one, Math.floor(Date.now() / 1000)] },
+    incoming ? { name: "from", value: (one) => (one.sender ? entityLink(one.sender) : one.timer ? `timer ${one.timer}` : one.origin === "send" ? "outside" : one.origin) }
+      : { name: "its end", value: (one) => (one.answers ? "is told to it" : "") },
     { name: "message", value: (one) => messageLink(one.id, "journey") },
     { name: "", value: (one) => (can("DELETE /admin/v1/messages/{id}") && one.stage !== "running" && one.origin !== "timer" && one.origin !== "callback" ? button("Cancel…", () => cancel(one), { class: "quiet" }) : "") },
-  ]);
+  ].filter(Boolean));
   const cancel = async (one) => {
     if (!(await confirm(`Cancel ${one.handler}?`, ["The message is deleted before it runs. A sender that waits for it is told that it was cancelled."], "Cancel the message"))) return;
     try {
@@ -340,11 +290,20 @@ function waitingFor({ app, type, key }, refresh) {
     }
     await refresh();
   };
-  const path = `/admin/v1/messages?app=${encodeURIComponent(app)}&type=${encodeURIComponent(type)}&key=${encodeURIComponent(key)}&limit=${ROWS}`;
-  return async (place, signal) => {
-    const { messages } = await get(path, signal);
-    rows.set(messages, (one) => one.id);
-    if (!messages.length) place.replaceChildren(empty("Nothing waits for it."));
+  return async (signal) => {
+    const found = [];
+    let next = "";
+    // A page may be short and have a next one: the host looks through a bounded number of messages at a time.
+    for (let step = 0; step < STEPS && next !== null && found.length < ROWS; step++) {
+      const page = await get(`/admin/v1/messages?${filter}&limit=${ROWS}${next && `&after=${encodeURIComponent(next)}`}`, signal);
+      found.push(...page.messages);
+      next = page.next ?? null;
+    }
+    rows.set(found, (one) => one.id);
+    if (!found.length) place.replaceChildren(empty(none));
     else if (!place.contains(rows.element)) place.replaceChildren(rows.element);
+    place.querySelector(".more")?.remove();
+    if (next !== null) place.append(make("p", { class: "soft more" }, "There may be more: the host has many messages, and these are the first."));
+    return found;
   };
 }

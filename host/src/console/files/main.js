@@ -1,21 +1,22 @@
 // The frame around the pages: which one is shown, where the host is, theme, keys, and who is asked for a token.
 
-import { Away, ask, askAgain, can, every, get, hasToken, learn, onUnauthorized, setToken, watch } from "./api.js";
+import { Away, ask, askAgain, can, every, get, hasToken, learn, myself, onUnauthorized, refused, setToken, watch } from "./api.js";
 import { apps } from "./apps.js";
 import { dead } from "./dead.js";
-import { button, by, cancel, dialog, failure, field, heading, input, make, say, span } from "./dom.js";
+import { button, by, cancel, dialog, failure, field, heading, input, lacking, make, say, span } from "./dom.js";
 import { entities } from "./entities.js";
 import { journey } from "./journey.js";
 import { overview } from "./overview.js";
 import { trial } from "./try.js";
 
+/** `needs` is the route that a page cannot be without, and `to` what it is for. */
 const PAGES = [
   { name: "", words: "Overview", show: overview },
-  { name: "apps", words: "Apps", show: apps },
-  { name: "entities", words: "Entities", show: entities },
-  { name: "journey", words: "Journeys", show: journey },
-  { name: "dead", words: "Dead letters", show: dead },
-  { name: "try", words: "Try it", show: trial, needs: "POST /admin/v1/try/{app}/{type}/{key}/{handler}" },
+  { name: "apps", words: "Apps", show: apps, needs: "GET /admin/v1/apps", to: "look at apps" },
+  { name: "entities", words: "Entities", show: entities, needs: "GET /admin/v1/entities/{app}/{type}", to: "look at entities" },
+  { name: "journey", words: "Journeys", show: journey, needs: "GET /admin/v1/messages/{id}/journey", to: "follow messages" },
+  { name: "dead", words: "Dead letters", show: dead, needs: "GET /admin/v1/dead", to: "look at dead letters" },
+  { name: "try", words: "Try it", show: trial, needs: "POST /admin/v1/try/{app}/{type}/{key}/{handler}", to: "try handlers" },
 ];
 
 let shown = new AbortController();
@@ -41,14 +42,23 @@ async function route() {
       await learn();
       learned = true;
       menu(page);
+      showConnection();
     }
     if (signal.aborted) return;
+    const why = page.needs && refused([[page.to, page.needs]]);
+    if (why) return void place.append(heading(page.words), lacking(why));
     await page.show({ place, parts: rest, query: new URLSearchParams(query), signal });
   } catch (error) {
     if (signal.aborted) return;
-    place.replaceChildren(heading(page.words), failure(error), retry(error));
+    place.replaceChildren(heading(page.words), failure(error), retry(error, page, rest.length > 0));
     if (error instanceof Away) await back(signal);
   }
+}
+
+/** The page for somebody else. */
+function anew() {
+  learned = false;
+  route();
 }
 
 function decode(text) {
@@ -59,9 +69,10 @@ function decode(text) {
   }
 }
 
-function retry(error) {
-  const words = error instanceof Away ? "It is tried again by itself, each second." : "";
-  return make("div", { class: "row" }, button("Try again", route), make("span", { class: "soft" }, words));
+function retry(error, page, inside) {
+  const away = error instanceof Away;
+  return make("div", { class: "row" }, button("Try again", route, { class: "quiet" }), away ? make("span", { class: "soft" }, "It is tried again by itself, each second.") : null,
+    inside && !away ? make("a", { href: `#/${page.name}` }, `Back to: ${page.words}`) : null);
 }
 
 /** Waits until the host answers again, then shows the page anew. */
@@ -80,14 +91,12 @@ async function back(signal) {
 }
 
 function menu(current) {
-  const items = PAGES.filter((page) => !page.needs || !learned || can(page.needs)).map((page) =>
+  const items = PAGES.filter((page) => !page.needs || (learned && can(page.needs))).map((page) =>
     make("li", {}, make("a", { href: `#/${page.name}`, "aria-current": page === current ? "page" : undefined }, page.words)));
   const nav = by("nav");
   const focused = nav.contains(document.activeElement) ? document.activeElement.getAttribute("href") : undefined;
   nav.replaceChildren(make("ul", {}, items));
   if (focused) nav.querySelector(`a[href="${focused}"]`)?.focus();
-  const active = nav.querySelector("[aria-current]");
-  nav.scrollLeft = active ? active.offsetLeft - 60 : 0;
 }
 
 // Where the host is.
@@ -99,7 +108,7 @@ function showConnection() {
   const place = by("connection");
   place.classList.toggle("bad", away || declined);
   const last = seen ? `; last seen ${span(Date.now() - seen)} ago` : "";
-  say(place, away ? `host away${last}` : declined ? "the host asks for a token" : seen ? `connected to ${location.host}` : "connecting");
+  say(place, away ? `host away${last}` : declined ? "the host asks for a token" : seen ? `connected to ${location.host}${learned && myself() ? `, as ${myself()}` : ""}` : "connecting");
   by("forget").hidden = !hasToken() && !declined;
   say(by("forget"), declined ? "Give a token" : "Forget token");
 }
@@ -130,12 +139,14 @@ onUnauthorized((again) => new Promise((resolve) => {
     const given = box.returnValue === "yes" && token.value.trim() !== "";
     if (given) setToken(token.value.trim());
     resolve(given);
+    // Another token may show and do other things.
+    if (given && learned) anew();
   });
 }));
 
 by("forget").addEventListener("click", () => {
   setToken(null);
-  route();
+  anew();
 });
 
 // Theme.
@@ -172,7 +183,7 @@ let keys = kept("keystead-keys") !== "off";
 
 const SHORTCUTS = [
   ["?", "this list"],
-  ["1 to 6", "the pages, in the order of the menu"],
+  ["1, 2, 3…", "the pages, in the order of the menu"],
   ["/", "to the page's first field: search, filter or key"],
   ["t", "another theme"],
   ["Ctrl Enter", "in a form: run it"],

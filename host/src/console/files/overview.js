@@ -1,7 +1,7 @@
 // The host at a glance: what it does now and did in the last minutes. Keeps a bounded past, and rests while nobody looks.
 
-import { can, every, get, raw } from "./api.js";
-import { badge, bytes, code, count, draw, empty, entityLink, heading, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
+import { can, every, get, raw, refused } from "./api.js";
+import { badge, bytes, code, count, draw, empty, entityLink, heading, lacking, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
 
 /** Samples that are kept: two minutes. */
 const SAMPLES = 120;
@@ -12,6 +12,9 @@ const TURNS_ASKED = 500;
 /** Samples that the latency is taken over. */
 const LATENCY_SAMPLES = 10;
 const METRICS = "GET /metrics";
+const STATUS = "GET /admin/v1/status";
+const APPS = "GET /admin/v1/apps";
+const TRY = "POST /admin/v1/try/{app}/{type}/{key}/{handler}";
 
 const past = { samples: [] };
 
@@ -39,7 +42,7 @@ export async function overview({ place, signal }) {
   const turnsPlace = make("div", {}, turns.element);
   const speed = make("p", { class: "soft" });
   const figures = make("div", { class: "tiles" }, Object.values(tiles).map((one) => one.element));
-  const limited = make("p", { class: "remark", hidden: true }, "This token is for some apps only. Figures of the whole host are for tokens of all apps.");
+  const limited = make("p", { class: "remark", hidden: true }, "This token is for some apps only. ", refused([["see the figures of the whole host", STATUS]]) ?? "");
   const turnsCard = section("Recent turns", speed, turnsPlace);
   turnsCard.hidden = !can(TURNS);
   const showApps = (listed) => {
@@ -48,12 +51,17 @@ export async function overview({ place, signal }) {
     apps.set(listed, (app) => app.app);
   };
   place.append(heading("Overview", uptime), trouble, limited, figures, section("Apps", appsPlace), turnsCard);
+  const why = refused([["look at the host", APPS]]);
+  if (why) {
+    place.replaceChildren(heading("Overview"), lacking(why), can(TRY) ? make("p", {}, link("#/try", "Try a handler"), ".") : "");
+    return;
+  }
   let look = 0;
   await every(1000, signal, async () => {
     const [status, listed, recent, latency] = await Promise.all([
-      get("/admin/v1/status", signal).catch(ofHost),
+      can(STATUS) ? get("/admin/v1/status", signal) : undefined,
       look % 5 === 0 ? get("/admin/v1/apps", signal) : undefined,
-      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal).catch(ofHost) : undefined,
+      can(TURNS) ? get(`/admin/v1/turns?limit=${TURNS_ASKED}`, signal) : undefined,
       can(METRICS) ? buckets(signal) : undefined,
     ]);
     look += 1;
@@ -76,12 +84,6 @@ export async function overview({ place, signal }) {
       say(speed, times ? `median ${micros(times.p50)}, 95 % ${micros(times.p95)}, 99 % ${micros(times.p99)}, of the last ${count(times.of)}` : "");
     }
   });
-}
-
-/** Nothing, when a token may not see it; other failures go on. */
-function ofHost(error) {
-  if (error.status === 403) return undefined;
-  throw error;
 }
 
 /** Turns as a table; also of one entity. */

@@ -1,7 +1,8 @@
 // Renders an app's OpenAPI document and tries its handlers. It knows the conventions of that document, asks
 // ingress and nothing else. Invariant: what came from outside becomes text, never markup; numbers of inputs and
 // answers stay the text they are, so none is rounded.
-"use strict";
+
+import { follow, form as fieldsOf, indent, isJson, knows, members, words } from "./schema.js";
 
 const app = location.pathname.split("/").pop();
 const base = ".."; // from /docs/{app}
@@ -23,6 +24,7 @@ async function start() {
   if (answer.status === 401 || answer.status === 403) return signIn(spec.detail);
   if (!answer.ok) return fail(spec.detail);
   by("types").replaceChildren();
+  knows(Object.values(spec.components.schemas));
   document.title = `${spec.info.title}: Keystead`;
   by("title").textContent = spec.info.title;
   by("version").textContent = `version ${spec.info.version.slice(0, 12)}`;
@@ -151,74 +153,9 @@ function shortcut(event) {
 /** What a body holds: its schema when it is JSON, and a word for it. */
 function body(content) {
   const json = content["application/json"];
-  if (json?.schema) return { schema: json.schema, example: json.example, words: words(json.schema, spec, 0) };
+  if (json?.schema) return { schema: json.schema, example: json.example, words: words(json.schema, spec) };
   const type = Object.keys(content)[0];
   return { type, words: type === "*/*" ? "bytes" : `bytes: ${type}` };
-}
-
-/** Follows references; a schema with an `$id` is the root of those within it. */
-function follow(schema, root) {
-  for (let step = 0; step < 16 && typeof schema?.$ref === "string"; step++) {
-    const [resource, fragment = ""] = schema.$ref.split("#");
-    if (resource) root = Object.values(spec.components.schemas).find((one) => one.$id === resource) ?? root;
-    schema = /^[^/]/.test(fragment) ? anchor(root, fragment) : pointer(root, decodeURIComponent(fragment));
-    if (schema?.$id) root = schema;
-  }
-  return [schema ?? {}, root];
-}
-
-function pointer(root, path) {
-  const parts = path.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-  return parts.reduce((value, part) => value?.[part], root);
-}
-
-function anchor(value, name) {
-  if (value === null || typeof value !== "object") return undefined;
-  if (value.$anchor === name || value.$dynamicAnchor === name) return value;
-  for (const inner of Object.values(value)) {
-    const found = anchor(inner, name);
-    if (found) return found;
-  }
-  return undefined;
-}
-
-function words(schema, root, depth) {
-  [schema, root] = follow(schema, root);
-  if (depth > 4) return "…";
-  if (schema === false) return "nothing";
-  const inner = (one) => words(one, root, depth + 1);
-  if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");
-  const branches = schema.anyOf ?? schema.oneOf;
-  if (branches) return [...new Set(branches.map(inner))].join(" or ");
-  if (schema.allOf?.length === 1) return inner(schema.allOf[0]);
-  const kinds = [schema.type ?? []].flat();
-  if (kinds.length === 0) return schema.properties ? "object" : "anything";
-  return kinds.map((kind) => {
-    if (kind === "array" && schema.prefixItems) return `[${schema.prefixItems.map(inner).join(", ")}]`;
-    if (kind === "array") return `list of ${schema.items ? inner(schema.items) : "anything"}`;
-    if (kind === "object" && !schema.properties && schema.additionalProperties) {
-      return `map of ${inner(schema.additionalProperties)}`;
-    }
-    if (kind === "null") return "null";
-    return kind + limits(schema, kind);
-  }).join(" or ");
-}
-
-function limits(schema, kind) {
-  const said = [];
-  if (kind === "integer" || kind === "number") {
-    if (schema.minimum !== undefined) said.push(`≥ ${schema.minimum}`);
-    if (schema.exclusiveMinimum !== undefined) said.push(`> ${schema.exclusiveMinimum}`);
-    if (schema.maximum !== undefined) said.push(`≤ ${schema.maximum}`);
-    if (schema.exclusiveMaximum !== undefined) said.push(`< ${schema.exclusiveMaximum}`);
-  }
-  if (kind === "string") {
-    if (schema.format) said.push(schema.format);
-    if (schema.pattern) said.push(`like ${schema.pattern}`);
-    if (schema.maxLength !== undefined) said.push(`at most ${schema.maxLength} characters`);
-  }
-  return said.length ? ` ${said.join(", ")}` : "";
 }
 
 /** A schema's members as rows: name, type, whether it is needed, description. */
@@ -228,19 +165,13 @@ function rows(schema, root, prefix, depth) {
   return members(schema).flatMap(([name, property]) => {
     const [inner, within] = follow(property, root);
     const needed = schema.required?.includes(name) ?? false;
-    const row = [prefix + name, words(property, root, 0), needed, inner.description ?? property.description ?? ""];
+    const row = [prefix + name, words(property, root), needed, inner.description ?? property.description ?? ""];
     if (depth > 2) return [row];
     const items = inner.items ? follow(inner.items, within)[0] : undefined;
     const deeper = items?.properties ? rows(inner.items, within, `${prefix}${name}[].`, depth + 1)
       : inner.properties ? rows(inner, within, `${prefix}${name}.`, depth + 1) : [];
     return [row, ...deeper];
   });
-}
-
-/** An object's members, the required ones first and in the order that the author gave them. */
-function members(schema) {
-  const place = (name) => ((at) => at < 0 ? Infinity : at)((schema.required ?? []).indexOf(name));
-  return Object.entries(schema.properties ?? {}).sort(([a], [b]) => (place(a) < place(b) ? -1 : place(a) > place(b) ? 1 : 0));
 }
 
 function table(title, schema, otherwise) {
@@ -301,72 +232,10 @@ function keyProblem(key) {
 
 /** The arguments: a field for each, or all as JSON. */
 function args(prefix, input) {
-  const [schema, root] = follow(input.schema, spec);
-  const named = members(schema).map(([name, property]) =>
-    argumentField(prefix, name, property, root, schema.required?.includes(name), input.example?.[name]));
-  const isOpen = named.length === 0 && schema.additionalProperties !== false;
-  if (named.length === 0 && !isOpen) return { boxes: [], problem: () => undefined, headers: () => ({}), body: () => undefined };
-  const example = input.example === undefined ? "{}" : JSON.stringify(input.example, null, 2);
-  const raw = field(prefix, "arguments as JSON", "one object", area(example));
-  const toggle = make("input", { type: "checkbox", id: `${prefix}-raw`, checked: isOpen });
-  const toggleBox = make("div", { className: "field wide choices" },
-    make("label", { htmlFor: toggle.id }, toggle, "write the arguments as JSON"));
-  const object = () => `{${named.filter((one) => one.given()).map((one) => `${JSON.stringify(one.name)}: ${one.json()}`).join(", ")}}`;
-  const show = () => {
-    if (toggle.checked && !isOpen && !named.some((one) => one.problem())) raw.set(indent(object()));
-    for (const one of named) one.box.hidden = toggle.checked;
-    raw.box.hidden = !toggle.checked;
-  };
-  raw.box.classList.add("wide");
-  raw.box.hidden = !isOpen;
-  toggleBox.hidden = isOpen;
-  toggle.addEventListener("change", show);
-  return {
-    boxes: [...named.map((one) => one.box), raw.box, toggleBox],
-    problem: () => toggle.checked ? undefined : named.map((one) => one.problem()).find(Boolean),
-    headers: () => ({ "Content-Type": "application/json" }),
-    body: () => toggle.checked ? raw.value() : object(),
-  };
-}
-
-const NUMBER = /^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$/;
-
-function argumentField(prefix, name, property, root, required, example) {
-  const [schema] = follow(property, root);
-  const branches = schema.anyOf ?? schema.oneOf ?? [schema];
-  const kinds = new Set(branches.flatMap((one) => {
-    const [inner] = follow(one, root);
-    return inner.type ?? (inner.enum ? "enum" : "any");
-  }));
-  kinds.delete("null");
-  const kind = kinds.size === 1 ? [...kinds][0] : "any";
-  const hint = `${words(property, root, 0)}${required ? "" : ", optional"}`;
-  const values = branches.map((one) => follow(one, root)[0]).find((one) => one.enum)?.enum;
-  let control;
-  if (values) control = select(values.map((value) => JSON.stringify(value)), required);
-  else if (kind === "boolean") control = select(["true", "false"], required);
-  else if (kind === "string") control = line(required ? example ?? "" : "", required);
-  else if (kind === "integer" || kind === "number") {
-    control = line(required ? String(example ?? "") : "", required);
-    control.inputMode = kind === "integer" && !(schema.minimum < 0) ? "numeric" : "decimal";
-  } else control = area(required ? JSON.stringify(example ?? null) : "");
-  const made = field(prefix, name, hint, control);
-  if (control.tagName === "TEXTAREA") made.box.classList.add("wide");
-  const given = () => made.value() !== "" || (required && kind === "string" && !values);
-  const mark = (problem) => {
-    control.ariaInvalid = problem ? "true" : "false";
-    return problem;
-  };
-  return {
-    name, box: made.box, given,
-    json: () => kind === "string" && !values ? JSON.stringify(made.value()) : made.value().trim(),
-    problem: () => {
-      if (!given()) return mark(required ? `${name}: is missing` : undefined);
-      if ((kind === "integer" || kind === "number") && !NUMBER.test(made.value().trim())) return mark(`${name}: is no number`);
-      if (kind !== "string" && !isJson(made.value())) return mark(`${name}: is no JSON`);
-      return mark(undefined);
-    },
-  };
+  const named = (name, control, hint) => field(prefix, name, hint, control).box;
+  const { boxes, problem, body } = fieldsOf({ schema: input.schema, root: spec, example: input.example, field: named });
+  if (!boxes.length) return { boxes, problem, headers: () => ({}), body: () => undefined };
+  return { boxes, problem, body, headers: () => ({ "Content-Type": "application/json" }) };
 }
 
 /** A body of bytes: a file, or text. */
@@ -424,35 +293,6 @@ function outcome(message) {
   return make("div", {}, button, place);
 }
 
-// JSON as text.
-
-function isJson(text) {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Indents JSON without reading its numbers. */
-function indent(json) {
-  const tokens = json.match(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g) ?? [];
-  let depth = 0;
-  let out = "";
-  const turn = () => `\n${"  ".repeat(depth)}`;
-  tokens.forEach((token, at) => {
-    if (token === "{" || token === "[") {
-      depth += 1;
-      out += token + (/[}\]]/.test(tokens[at + 1]) ? "" : turn());
-    } else if (token === "}" || token === "]") {
-      depth -= 1;
-      out += (/[{[]/.test(tokens[at - 1]) ? "" : turn()) + token;
-    } else out += token === "," ? `,${turn()}` : token === ":" ? ": " : token;
-  });
-  return out;
-}
-
 // Elements.
 
 function by(name) {
@@ -487,7 +327,7 @@ function field(prefix, name, hint, control) {
   control.id = `${prefix}-${name}`;
   const label = make("label", { htmlFor: control.id }, name, make("span", { className: "hint" }, hint));
   const box = make("div", { className: "field" }, label, control);
-  return { box, value: () => control.value, set: (value) => { control.value = value; } };
+  return { box, value: () => control.value };
 }
 
 function line(value, required) {
@@ -496,12 +336,6 @@ function line(value, required) {
 
 function area(value) {
   return make("textarea", { value, spellcheck: false });
-}
-
-function select(values, required) {
-  const control = make("select", { required });
-  for (const value of required ? values : ["", ...values]) control.append(make("option", { value }, value || "not given"));
-  return control;
 }
 
 function choice(prefix, title, options) {

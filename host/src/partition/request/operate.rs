@@ -187,6 +187,8 @@ pub struct MessageFilter {
     pub kind: Option<String>,
     /// For the entity of this key.
     pub key: Option<String>,
+    /// Sent by this entity.
+    pub sender: Option<EntityRef>,
     /// At this stage.
     pub stage: Option<Stage>,
     /// Named timers only.
@@ -231,6 +233,8 @@ pub struct MessageInfo {
     pub timer: Option<String>,
     /// Failed attempts.
     pub attempts: u32,
+    /// When it was sent, in milliseconds since 1970.
+    pub sent_at_ms: u64,
     /// When it is due or tried next, in milliseconds since 1970.
     pub due_ms: Option<u64>,
     /// Whether its sender is told how it ends.
