@@ -11,9 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::sample::{self, Kept};
-use harness::{Host, keystead};
+use harness::{Guest, Host, files_with, keystead};
 use http::Method;
 use serde_json::{Value, json};
+
+/// What the secret `token` of the app `pages` is, in fixtures whose names say that they have one.
+const SECRET: &str = "what only its app may know";
+/// A quarter of the key that they are sealed with.
+const KEY: &str = "0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_earlier_builds_wrote_opens_and_goes_on() {
@@ -43,11 +48,19 @@ async fn opens(name: &str) {
     let kept = std::fs::read(scratch.path().join("kept.json")).expect("what the client kept");
     let kept: Kept = serde_json::from_slice(&kept).expect("as written");
     let from = scratch.path().join("data");
-    let mut host = Host::start_over(|to| {
-        std::fs::rename(&from, to).expect("moved");
-    })
-    .await;
+    let keys = scratch.path().join("keys");
+    std::fs::write(&keys, KEY.repeat(4)).expect("written");
+    let keys = keys.display().to_string();
+    let args: &[&str] = if name.contains("secret") { &["--secrets-key", &keys] } else { &[] };
+    let over = |to: &Path| std::fs::rename(&from, to).expect("moved");
+    let host = Host::try_start_with(args, over).await;
+    let mut host = host.unwrap_or_else(|why| panic!("{name}: {why}"));
     holds(&host, &kept).await;
+    if name.contains("secret") {
+        let asked = host.client().call("pages/page/a", "length_of", json!({"name": "token"}));
+        assert_eq!(asked.ok().await, SECRET.len(), "{name}: the secret");
+        assert_eq!(files_with(&host.data(), SECRET), [] as [PathBuf; 0], "{name}: it is sealed");
+    }
     if !name.starts_with("format-2-") {
         operated(&host).await;
     }
@@ -121,8 +134,18 @@ async fn operated(host: &Host) {
 async fn make(name: &str) {
     let archive = folder().join(format!("{name}.tar.gz"));
     assert!(!archive.exists(), "{} is there; a fixture is never written again", archive.display());
-    let (host, kept) = sample::make().await;
+    let (mut host, kept) = sample::make().await;
     let scratch = tempfile::tempdir().expect("a scratch folder");
+    if name.contains("secret") {
+        let keys = scratch.path().join("keys");
+        std::fs::write(&keys, KEY.repeat(4)).expect("written");
+        host.tell(&["--secrets-key", &keys.display().to_string()]);
+        host.spawn().await;
+        host.deploy(Guest::FirstEdition, "pages").await;
+        let set = host.client().admin(Method::PUT, "/admin/v1/apps/pages/secrets/token");
+        set.body(SECRET).answer().await.expect_status(200);
+        host.kill().await;
+    }
     std::fs::remove_dir_all(host.data().join("cache")).expect("the compiled code");
     std::fs::rename(host.data(), scratch.path().join("data")).expect("moved");
     let kept = serde_json::to_vec(&kept).expect("JSON");

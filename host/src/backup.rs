@@ -1,24 +1,27 @@
 //! Snapshots of a data folder: a copy of what every partition holds at a consistent cut, and of the apps, made while
-//! the host goes on, with a manifest that names each file and its hash. Restoring makes a data folder of one.
-//! Invariant: a snapshot has its name and its manifest when it is whole and on stable storage, and not before;
-//! nothing is restored over anything, and nothing whose hash is not the manifest's.
+//! the host goes on, with a manifest that names each file and its hash. `archive` is one as a single file, `restore` makes
+//! a data folder of one. Invariant: a snapshot has its name and its manifest when it is whole and on stable storage, and
+//! not before.
 
+mod archive;
 mod manifest;
+mod restore;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::ids::Position;
-use crate::journal::{JournalError, LocalJournal};
+use crate::journal::JournalError;
 use crate::limits;
 use crate::record;
 use crate::state::Snapshot;
 use crate::storage::{self, StorageError};
+pub use archive::Archive;
 pub use manifest::{Copied, Kept, Manifest};
+pub use restore::{restore, restore_archive};
 
 /// Folders of the data folder that are copied file by file; `cache` can be made again.
 const FOLDERS: [&str; 2] = ["apps", "access"];
@@ -123,20 +126,31 @@ impl Backups {
     /// # Errors
     /// [`BackupError`], also when a manifest is damaged.
     pub fn list(&self) -> Result<Vec<Kept>, BackupError> {
-        let mut all = vec![];
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
-            entries => entries.map_err(at(&self.folder))?,
-        };
-        for entry in entries {
-            let path = entry.map_err(at(&self.folder))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if check_name(&name).is_ok() {
-                all.push(Manifest::read(&path)?.kept(&path));
-            }
-        }
+        let folders = self.folders()?;
+        let kept = folders.iter().map(|path| Ok(Manifest::read(path)?.kept(path)));
+        let mut all = kept.collect::<Result<Vec<_>, BackupError>>()?;
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// The folders of all that are whole.
+    ///
+    /// # Errors
+    /// [`BackupError::Io`].
+    pub fn folders(&self) -> Result<Vec<PathBuf>, BackupError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries.map_err(at(&self.folder))?,
+        };
+        let mut folders = vec![];
+        for entry in entries {
+            let path = entry.map_err(at(&self.folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if check_name(&name).is_ok() {
+                folders.push(path);
+            }
+        }
+        Ok(folders)
     }
 
     /// Removes the snapshot `name`.
@@ -225,81 +239,6 @@ impl Drop for Draft {
     }
 }
 
-/// Makes a data folder at `to` of the snapshot at `from`. `watch` hears of bytes on the way. Blocks.
-///
-/// # Errors
-/// [`BackupError`]; the folder is then removed again.
-pub fn restore(
-    from: &Path,
-    to: &Path,
-    clock: &dyn Clock,
-    watch: &dyn Fn(u64),
-) -> Result<Kept, BackupError> {
-    let manifest = Manifest::read(from)?;
-    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(BackupError::NotEmpty(to.into()));
-    }
-    if !record::reads(manifest.record_format) {
-        let problem = record::other_format(u64::from(manifest.record_format));
-        return Err(BackupError::Damaged { file: manifest::FILE.into(), problem });
-    }
-    // Under another name until it is whole, so that no host opens half of one.
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let part = to.with_file_name(format!(".{name}{PART}"));
-    let made = fill(from, &part, &manifest, clock, watch).and_then(|()| {
-        // An empty folder is replaced.
-        fs::rename(&part, to).map_err(at(to))?;
-        let around = to.parent().filter(|around| !around.as_os_str().is_empty());
-        let around = around.unwrap_or(Path::new("."));
-        File::open(around).and_then(|folder| folder.sync_all()).map_err(at(around))
-    });
-    if made.is_err() {
-        drop(fs::remove_dir_all(&part));
-    }
-    made.map(|()| manifest.kept(from))
-}
-
-fn fill(
-    from: &Path,
-    part: &Path,
-    manifest: &Manifest,
-    clock: &dyn Clock,
-    watch: &dyn Fn(u64),
-) -> Result<(), BackupError> {
-    if part.exists() {
-        fs::remove_dir_all(part).map_err(at(part))?;
-    }
-    storage::make_folder(part).map_err(at(part))?;
-    let mut bytes = 0;
-    for file in &manifest.files {
-        let (source, target) = (from.join(&file.path), part.join(&file.path));
-        let folder = target.parent().unwrap_or(part);
-        storage::make_folder(folder).map_err(at(folder))?;
-        let damaged = |problem: &str| BackupError::Damaged {
-            file: file.path.clone(),
-            problem: problem.into(),
-        };
-        let (size, hash) = match copy(&source, &target) {
-            Err(BackupError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(damaged("is missing"));
-            }
-            copied => copied?,
-        };
-        if (size, hash.to_hex().as_str()) != (file.bytes, &file.hash) {
-            return Err(damaged("is not what was written"));
-        }
-        bytes += size;
-        watch(bytes);
-    }
-    for partition in &manifest.partitions {
-        let folder = part.join(PARTITIONS).join(&partition.partition);
-        let mut chance = [0; 32];
-        clock.fill(&mut chance);
-        LocalJournal::found(&folder, chance, Position(partition.position))?;
-    }
-    sync_all(part)
-}
-
 fn check_name(name: &str) -> Result<(), BackupError> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let good = (1..=limits::SNAPSHOT_NAME_BYTES_MAX).contains(&name.len())
@@ -326,6 +265,15 @@ fn copy_all(from: &Path, to: &Path) -> Result<(), BackupError> {
 /// Copies a file and gives its size and its hash.
 fn copy(from: &Path, to: &Path) -> Result<(u64, blake3::Hash), BackupError> {
     let mut source = File::open(from).map_err(at(from))?;
+    pour(&mut source, from, to)
+}
+
+/// Makes the file `to` of what `source` gives, which is named `from`. Gives its size and its hash.
+fn pour(
+    source: &mut impl Read,
+    from: &Path,
+    to: &Path,
+) -> Result<(u64, blake3::Hash), BackupError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     let mut target = options.open(to).map_err(at(to))?;
@@ -366,10 +314,11 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> BackupError + use<> {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::journal::{Chain, Journal as _, Mark};
+    use crate::ids::Position;
+    use crate::journal::{Chain, Journal as _, LocalJournal, Mark};
     use crate::state::{StateFile, Table};
 
-    fn data() -> (tempfile::TempDir, StateFile, Arc<Snapshot>) {
+    pub(super) fn data() -> (tempfile::TempDir, StateFile, Arc<Snapshot>) {
         let dir = tempfile::tempdir().expect("folder");
         let folder = dir.path().join("live");
         storage::make_folder(&folder).expect("made");
@@ -383,7 +332,7 @@ mod tests {
         (dir, file, cut)
     }
 
-    fn make(dir: &Path, cut: Arc<Snapshot>) -> PathBuf {
+    pub(super) fn make(dir: &Path, cut: Arc<Snapshot>) -> PathBuf {
         let mut draft = Backups::of(dir).begin("one").expect("begun");
         draft.states(&[cut], &|_| ()).expect("copied");
         let kept = draft.finish(&SystemClock::new()).expect("made");

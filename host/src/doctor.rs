@@ -14,6 +14,7 @@ use crate::engine;
 use crate::partition::mend::{self, Examined};
 pub use crate::partition::mend::{Census, Problem};
 use crate::record;
+use crate::registry::Keyring;
 use crate::registry::check::{self, AppFiles};
 use crate::storage;
 
@@ -46,15 +47,16 @@ pub type Watch<'w> = &'w dyn Fn(&str, u64);
 /// A data folder that no host can open meanwhile.
 pub struct Doctor {
     data: PathBuf,
+    keys: Option<Keyring>,
     _lock: Option<File>,
 }
 
 impl Doctor {
-    /// Takes the folder. Changes nothing in it.
+    /// Takes the folder. Changes nothing in it. With `keys` it sees whether sealed secrets open.
     ///
     /// # Errors
     /// When there is none, or a host has it.
-    pub fn open(data: &Path) -> anyhow::Result<Self> {
+    pub fn open(data: &Path, keys: Option<Keyring>) -> anyhow::Result<Self> {
         let shown = data.display();
         if !data.is_dir() {
             bail!("there is no data folder at {shown}; name one with --data");
@@ -71,7 +73,7 @@ impl Doctor {
                 "a host uses the data folder {shown}; stop it first, for what it writes changes meanwhile"
             );
         }
-        Ok(Self { data: data.into(), _lock: lock })
+        Ok(Self { data: data.into(), keys, _lock: lock })
     }
 
     /// Looks at everything.
@@ -150,7 +152,7 @@ impl Doctor {
     }
 
     fn apps(&self, report: &mut Report) -> anyhow::Result<()> {
-        let (apps, list) = check::look(&self.data.join("apps"))?;
+        let (apps, list) = check::look(&self.data.join("apps"), self.keys.as_ref())?;
         report.problems.extend(list.map(|what| Problem {
             file: LIST.into(),
             place: "the whole file".into(),
@@ -169,6 +171,14 @@ impl Doctor {
                      the entities are there. Until it is deployed again it is not served"
                 ),
                 repair: Some("set the record aside, so that the next deploy begins a new one".into()),
+            }));
+            report.remarks.extend(app.sealed.iter().map(|key| {
+                let seen = match (app.opened, &app.secrets) {
+                    (true, None) => "they open with it",
+                    (true, Some(_)) => "and it is there",
+                    (false, _) => "without it (--secrets-key) nobody can tell whether they open",
+                };
+                format!("the secrets of {name} are sealed with the key {key}; {seen}")
             }));
             report.problems.extend(app.secrets.clone().map(|what| Problem {
                 file: format!("apps/apps/{name}.secrets"),

@@ -274,6 +274,18 @@ pub const APP_WEIGHT_MAX: u32 = 100;
 pub const TURNS_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Entities whose rates are kept before those that are past are looked for.
 pub const QUOTA_ENTITIES: usize = 4_096;
+/// Bytes of a snapshot's manifest in an archive: it is read whole.
+pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Snapshots that are sent at once; each holds a thread.
+pub const SNAPSHOT_READERS_MAX: usize = 4;
+/// Bytes of one piece of an answer that is made while it is sent.
+pub const STREAM_PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of it that wait for the client.
+pub const STREAM_PIECES_MAX: usize = 4;
+/// Time that a client gets to take one piece.
+pub const STREAM_STALL_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a file of keys that seal secrets: more keys than anybody rotates through.
+pub const SECRETS_KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Bytes of a snapshot's name.
 pub const SNAPSHOT_NAME_BYTES_MAX: usize = 64;
 /// The same for `keystead doctor`, which reads each page once.
@@ -450,6 +462,8 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= 8192, "hyper reads into no smaller buffer");
     assert!(HEAD_BYTES_MAX > 4 * (3 * KEY_BYTES_MAX + NAME_BYTES_MAX), "every key fits a head");
     assert!(PAGE_ROWS <= PAGE_ROWS_MAX, "a page is a page");
+    assert!(HEAD_TIME_MAX.as_secs() < IDLE_TIME_MAX.as_secs(), "a slow head is no idle connection");
+    assert!(SNAPSHOT_READERS_MAX < ADMIN_CONNECTIONS_MAX, "snapshots leave room for operators");
     assert!(APP_VERSIONS_READY + 2 < APP_VERSIONS_KEPT, "what is ready and what is served is kept");
     assert!(JOURNEY_CAUSES_MAX < JOURNEY_MESSAGES_MAX, "effects are shown too");
     assert!(HISTORY_CHUNK_TURNS < HISTORY_TURNS_MAX, "the newest turns are kept");

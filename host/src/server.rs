@@ -3,6 +3,7 @@
 
 mod doors;
 mod folder;
+mod keys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use crate::engine::{Engine, EngineConfig};
 use crate::ingress::Ingress;
 use crate::limits;
 use crate::otlp::{self, Exporter};
-use crate::registry::Registry;
+use crate::registry::{Keyring, Registry};
 use crate::router::Router;
 
 use doors::Doors;
@@ -53,6 +54,8 @@ pub struct ServerConfig {
     pub otlp: Option<otlp::Config>,
     /// Who may come in.
     pub rules: Rules,
+    /// The file of the keys that seal apps' secrets.
+    pub secrets_key: Option<PathBuf>,
 }
 
 /// A running host.
@@ -68,6 +71,7 @@ pub struct Server {
     closing: watch::Sender<bool>,
     /// And who looks at their certificate.
     listeners: Vec<JoinHandle<()>>,
+    tls: Option<Tls>,
     folder: DataFolder,
     exporter: Option<Exporter>,
 }
@@ -79,6 +83,7 @@ impl Server {
     /// With the step that failed and what would help.
     pub async fn start(config: ServerConfig) -> anyhow::Result<Self> {
         let tls = Doors::tls(&config)?;
+        let keys = keys::read(&config)?;
         let folder = DataFolder::open(&config.data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let Doors { access, audit, ingress_tls, admin_tls } =
@@ -92,7 +97,7 @@ impl Server {
         let door = Door::new(Arc::clone(&access), config.rules.open_ingress);
         let opening = {
             let clock = Arc::clone(&clock);
-            tokio::task::spawn_blocking(move || open(&config, &clock))
+            tokio::task::spawn_blocking(move || open(&config, &clock, keys))
         };
         let (registry, router) = opening.await.context("opening the data folder panicked")??;
         let listening =
@@ -120,13 +125,13 @@ impl Server {
             backups,
             ingress: (ingress_addr, ingress.clone()),
         });
-        let tls = tls.map(|tls| tokio::spawn(tls.watch(told())));
+        let watching = tls.clone().map(|tls| tokio::spawn(tls.watch(told())));
         let urls = [url(ingress_tls.is_some(), ingress_addr), url(admin_tls.is_some(), admin_addr)];
         let listeners = [
             serve_ingress(ingress_socket, ingress_tls, told(), ingress),
             serve_admin(admin_socket, admin_tls, told(), Arc::new(admin)),
         ];
-        let listeners = listeners.into_iter().chain(tls).collect();
+        let listeners = listeners.into_iter().chain(watching).collect();
         Ok(Self {
             ingress_addr,
             admin_addr,
@@ -135,9 +140,18 @@ impl Server {
             registry,
             closing,
             listeners,
+            tls,
             folder,
             exporter,
         })
+    }
+
+    /// Looks at the certificate's files now, and says in the log what it saw.
+    pub fn reload(&self) {
+        match &self.tls {
+            Some(tls) => tls.look_now(),
+            None => tracing::info!("there is no certificate to look at: SIGHUP does nothing else"),
+        }
     }
 
     /// The router, for what runs in this process.
@@ -173,7 +187,11 @@ impl Server {
 }
 
 /// The blocking part of a start, from the bottom up.
-fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Registry>, Router)> {
+fn open(
+    config: &ServerConfig,
+    clock: &Arc<dyn Clock>,
+    keys: Option<Keyring>,
+) -> anyhow::Result<(Arc<Registry>, Router)> {
     let data = &config.data;
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -188,9 +206,12 @@ fn open(config: &ServerConfig, clock: &Arc<dyn Clock>) -> anyhow::Result<(Arc<Re
     };
     let engine = Engine::new(engine, Arc::clone(clock)).context("the engine did not start")?;
     let apps = data.join("apps");
-    let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock))
+    let registry = Registry::open(&apps, engine.clone(), Arc::clone(clock), keys)
         .with_context(|| format!("the deployed apps in {} could not be opened", apps.display()))?;
     let registry = Arc::new(registry);
+    if registry.seals() {
+        keys::tell_of_readable(data);
+    }
     let router = Router::open(
         data,
         Arc::clone(&registry),
@@ -289,6 +310,7 @@ mod tests {
             compiler: None,
             otlp: None,
             rules: Rules::default(),
+            secrets_key: None,
         }
     }
 

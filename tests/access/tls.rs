@@ -176,6 +176,38 @@ async fn expiry(host: &Host) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sighup_has_it_look_at_its_certificate_and_ends_nothing() {
+    let mut certificate = Certificate::new();
+    let host = start(&certificate.args(), |_| {}).await.expect("it starts");
+    let address = near(&host.addresses().ingress);
+    let says = async |times: usize, what: &str| {
+        eventually(what, PATIENCE, async || {
+            let log = host.log();
+            if log.matches(what).count() >= times { Ok(()) } else { Err(log) }
+        })
+        .await;
+    };
+    // Only a signal has it say this.
+    for times in 1..=2 {
+        host.signal(rustix::process::Signal::HUP);
+        says(times, "the certificate has not changed").await;
+    }
+    certificate.renew(2033);
+    host.signal(rustix::process::Signal::HUP);
+    says(1, "a new certificate is used from now on").await;
+    certificate.connect(&address, "h2").await.expect("a new connection gets the new one");
+
+    let plain = start(&[], |_| {}).await.expect("it starts");
+    plain.signal(rustix::process::Signal::HUP);
+    eventually("it says that it has none", PATIENCE, async || {
+        let log = plain.log();
+        if log.contains("there is no certificate") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    plain.client().admin(http::Method::GET, "/admin/v1/health").ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn admin_listens_beyond_loopback_with_tls_and_a_token_only() {
     let certificate = Certificate::new();
     let elsewhere = ["--admin".to_owned(), "0.0.0.0:0".to_owned()];

@@ -110,6 +110,18 @@ impl Host {
         self.run(Command::new(host_binary())).await;
     }
 
+    /// What it is told from its next start on, beyond where to listen.
+    pub(crate) fn tell(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+    }
+
+    /// Starts it again, where it may not start: what it wrote then, last.
+    pub(crate) async fn try_spawn(&mut self) -> Result<(), String> {
+        let before = self.log().len();
+        let started = self.try_run(Command::new(host_binary())).await;
+        started.map_err(|problem| format!("{problem}\n{}", &self.log()[before..]))
+    }
+
     /// The same on a disk where no file may grow beyond `blocks` of 512 bytes: writing more is an I/O error.
     pub(crate) async fn spawn_on_small_disk(&mut self, blocks: u64) {
         let mut shell = Command::new("sh");

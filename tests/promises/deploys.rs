@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::harness::{Client, Guest, Host, PATIENCE, eventually};
+use crate::harness::{Client, Guest, Host, PATIENCE, eventually, files_with};
 
 const CLIENTS: u64 = 64;
 const PAGES: u64 = 200;
@@ -340,21 +340,4 @@ async fn settings_and_secrets_are_there_for_the_next_turn_and_secrets_nowhere_el
     host.spawn().await;
     client.admin(Method::DELETE, path).answer().await.expect_status(200);
     assert_eq!(ask("length_of", "token").await, Value::Null);
-}
-
-/// The files below `folder` that hold `text`.
-fn files_with(folder: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
-    let mut found = vec![];
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("there").path();
-        if path.is_dir() {
-            found.extend(files_with(&path, text));
-        } else {
-            let bytes = std::fs::read(&path).expect("reads");
-            if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                found.push(path);
-            }
-        }
-    }
-    found
 }

@@ -19,6 +19,7 @@ mod order;
 mod quotas;
 mod replies;
 mod sagas;
+mod secrets;
 mod serial;
 mod snapshots;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! A snapshot of a live host is one moment of it: whole, restored with everything that waits, and nobody who calls
 //! meanwhile notices. What is damaged is not restored.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -29,8 +30,19 @@ async fn snapshot(host: &Host, name: &str) -> (PathBuf, Value) {
 /// What `keystead snapshot restore` says.
 fn restore(from: &Path, to: &Path) -> Result<String, String> {
     let mut command = std::process::Command::new(keystead());
-    let done = command.args(["snapshot", "restore"]).arg(from).arg("--data").arg(to).output();
-    let done = done.expect("it runs");
+    said(command.args(["snapshot", "restore"]).arg(from).arg("--data").arg(to))
+}
+
+/// What `keystead snapshot` says to a host.
+async fn ask(host: &Host, args: &[&str], to: &Path) -> Result<String, String> {
+    let mut command = std::process::Command::new(keystead());
+    command.arg("snapshot").args(args).arg("--to").arg(to);
+    command.args(["--admin", &host.addresses().admin]);
+    tokio::task::spawn_blocking(move || said(&mut command)).await.expect("it runs")
+}
+
+fn said(command: &mut std::process::Command) -> Result<String, String> {
+    let done = command.output().expect("it runs");
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if done.status.success() { Ok(said(&done.stdout)) } else { Err(said(&done.stderr)) }
 }
@@ -65,6 +77,7 @@ async fn everything_that_waits_is_restored_and_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_under_load_is_one_moment_and_costs_no_call() {
     let host = Host::with(Guest::Ledger, "ledger").await;
+    let scratch = tempfile::tempdir().expect("a folder");
     let client = host.client();
     for key in 0..ACCOUNTS {
         client.call(&account(key), "open", json!({"amount": OPENING})).ok().await;
@@ -85,8 +98,17 @@ async fn a_snapshot_under_load_is_one_moment_and_costs_no_call() {
         .await;
         // Told before the snapshot was asked for, so in it.
         let told = statements(&client).await;
-        let (folder, _) = snapshot(&host, &format!("moment{round}")).await;
-        moments.push((folder, told));
+        let name = format!("moment{round}");
+        let copy = match round {
+            0 => snapshot(&host, &name).await.0,
+            // The same, taken from the host as one file.
+            _ => {
+                let archive = scratch.path().join(&name);
+                ask(&host, &["create", &name], &archive).await.expect("made and fetched");
+                archive
+            }
+        };
+        moments.push((copy, told));
     }
     done.store(true, Ordering::Relaxed);
     let mut transfers: Vec<Transfer> = tasks.join_all().await.into_iter().flatten().collect();
@@ -152,4 +174,74 @@ async fn what_is_damaged_or_half_made_is_not_restored() {
     let (folder, _) = snapshot(&host, "next").await;
     std::fs::remove_dir_all(&to).expect("removed");
     restore(&folder, &to).expect("restored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_whole_or_is_refused() {
+    let host = Host::with(Guest::Hostile, "app").await;
+    host.client().call("app/probe/a", "bump", json!({})).ok().await;
+    let (folder, _) = snapshot(&host, "one").await;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let (archive, to) = (scratch.path().join("one.tar"), scratch.path().join("data"));
+    ask(&host, &["get", "one"], &archive).await.expect("fetched");
+    let file = std::fs::metadata(&archive).expect("there");
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let path = "/admin/v1/snapshots/one";
+    let answer = host.client().admin(Method::GET, path).answer().await.expect_status(200);
+    assert_eq!(answer.headers["content-type"], "application/x-tar");
+    let sound = std::fs::read(&archive).expect("there");
+    assert!(answer.body == sound, "the same, whoever asks");
+    let again = ask(&host, &["get", "one"], &archive).await.expect_err("it is there");
+    assert!(again.contains("there already"), "{again}");
+    let unknown = ask(&host, &["get", "none"], &scratch.path().join("none")).await;
+    assert!(unknown.expect_err("there is none").contains("unknown_snapshot"));
+    let audit = host.client().admin(Method::GET, "/admin/v1/audit?limit=1000").ok().await;
+    assert!(audit.to_string().contains("SnapshotGet"), "{audit}");
+
+    // It comes back: as it is, through a pipe, and by any other program's tar.
+    let counted = async |data: &Path| {
+        let restored = Host::start_over(|to| std::fs::rename(data, to).expect("moved")).await;
+        assert_eq!(restored.client().value("app/probe/a", "count").await, 1);
+    };
+    restore(&archive, &to).expect("restored");
+    counted(&to).await;
+    let mut piped = std::process::Command::new(keystead());
+    let stdin = std::fs::File::open(&archive).expect("there");
+    piped.args(["snapshot", "restore", "-", "--data"]).arg(&to).stdin(stdin);
+    said(&mut piped).expect("restored");
+    counted(&to).await;
+    let mut tar = std::process::Command::new("tar");
+    said(tar.arg("-xf").arg(&archive).arg("-C").arg(scratch.path())).expect("unpacked");
+    restore(&scratch.path().join("one"), &to).expect("restored");
+    counted(&to).await;
+
+    let bad = scratch.path().join("bad.tar");
+    let refused = |bytes: &[u8]| {
+        std::fs::write(&bad, bytes).expect("written");
+        let refused = restore(&bad, &to).expect_err("it is not whole");
+        assert!(!to.exists(), "{refused}");
+        refused
+    };
+    let cut = refused(&sound[..sound.len() * 2 / 3]);
+    assert!(cut.contains("was cut"), "{cut}");
+    let mut tampered = sound.clone();
+    let row = sound.windows(5).rposition(|bytes| bytes == b"probe").expect("a row");
+    tampered[row] ^= 1;
+    let changed = refused(&tampered);
+    assert!(changed.contains("is not what was written"), "{changed}");
+
+    // A host notices that what it sends is not what it wrote, and whoever asked that the end is missing.
+    let state = folder.join("partitions/0/state.redb");
+    let mut bytes = std::fs::read(&state).expect("there");
+    bytes[5_000] ^= 4;
+    std::fs::write(&state, bytes).expect("damaged");
+    let half = scratch.path().join("half.tar");
+    let broken = ask(&host, &["get", "one"], &half).await.expect_err("it ends early");
+    assert!(broken.contains("broke"), "{broken}");
+    let left: Vec<_> = std::fs::read_dir(scratch.path()).expect("there").flatten().collect();
+    assert!(
+        left.iter().all(|file| !file.file_name().to_string_lossy().contains("half")),
+        "{left:?}"
+    );
+    assert!(host.log().contains("partitions/0/state.redb of the snapshot"), "{}", host.log());
 }

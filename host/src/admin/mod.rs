@@ -10,6 +10,7 @@ mod history;
 mod me;
 mod messages;
 mod openapi;
+mod reach;
 mod routes;
 mod settings;
 mod snapshots;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 use tokio::sync::{OnceCell, Semaphore};
@@ -60,6 +61,8 @@ pub struct Admin {
     snapshots_seen: OnceCell<()>,
     /// One snapshot at a time.
     copies: Semaphore,
+    /// Few are sent at once.
+    readers: Arc<Semaphore>,
     /// Few entities are written at once: each body is in memory whole.
     puts: Semaphore,
     started: Duration,
@@ -99,6 +102,7 @@ impl Admin {
             deploys: Arc::new(Semaphore::new(1)),
             snapshots_seen: OnceCell::new(),
             copies: Semaphore::new(1),
+            readers: Arc::new(Semaphore::new(limits::SNAPSHOT_READERS_MAX)),
             puts: Semaphore::new(limits::ADMIN_PUTS_MAX),
             router,
             registry,
@@ -140,7 +144,7 @@ impl Admin {
         guard::same_origin(parts)?;
         let found = routes::find(&parts.method, parts.uri.path())?;
         let caller = self.admit(&found, credential)?;
-        if parts.method != Method::GET {
+        if found.route.is_audited() {
             return self.change(parts, body, &found, &caller).await;
         }
         let reply = self.answer(parts, body, &found, &caller, &mut Facts::default()).await?;
@@ -222,6 +226,7 @@ impl Admin {
             Id::Audit => self.audit_log(parts).await,
             Id::Snapshots => self.snapshots().await,
             Id::Snapshot => self.snapshot(parts).await,
+            Id::SnapshotGet => self.snapshot_get(first).await,
             Id::SnapshotRemove => self.snapshot_remove(first).await,
         }
     }

@@ -5,7 +5,8 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::routes::{ROUTES, Reach, Route};
+use super::reach::Reach;
+use super::routes::{Id, ROUTES, Route};
 use crate::edge::{self, Problem, Reply};
 
 impl Admin {
@@ -58,7 +59,11 @@ fn operation(route: &Route) -> Value {
         "description": "Refused, with the reason",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
-    let content_type = if route.path == "/metrics" { "text/plain" } else { "application/json" };
+    let content_type = match route.id {
+        Id::Metrics => "text/plain",
+        Id::SnapshotGet => "application/x-tar",
+        _ => "application/json",
+    };
     let (security, reach) = match route.reach() {
         Reach::Open => (json!([{}]), "open"),
         Reach::Token => (json!([{"token": []}]), "token"),

@@ -57,7 +57,10 @@ impl Admin {
     ) -> Result<Reply, Problem> {
         let app = path::segment("app", app)?.into_owned();
         let name = path::segment("secret", name)?.into_owned();
-        let shown = json!({"app": app, "secret": name, "set": secret.is_some()});
+        let mut shown = json!({"app": app, "secret": name, "set": secret.is_some()});
+        if secret.is_some() {
+            shown["sealed"] = self.registry.seals().into();
+        }
         let changing = move |registry: &Registry| registry.set_secret(&app, &name, secret);
         self.blocking(changing).await?;
         edge::json(StatusCode::OK, &shown)

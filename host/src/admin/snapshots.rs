@@ -1,9 +1,11 @@
-//! Snapshots of the data folder: making, listing, removing. One is made at a time, on a blocking thread; calls go on
-//! meanwhile, deploys wait for the short part in which the apps are copied.
+//! Snapshots of the data folder: making, listing, sending, removing. One is made at a time, on a blocking thread; calls go
+//! on meanwhile, deploys wait for the short part in which the apps are copied.
 
+use std::io;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, HeaderValue};
 use http::request::Parts;
 use jiff::Timestamp;
 use serde_json::json;
@@ -11,8 +13,10 @@ use serde_json::json;
 use super::Admin;
 use crate::backup::BackupError;
 use crate::edge::query::Params;
-use crate::edge::{self, Problem, Reply, path};
-use crate::metrics;
+use crate::edge::{self, Problem, Reply, credential, path, stream};
+use crate::{limits, metrics};
+
+const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
 
 impl Admin {
     /// `GET /admin/v1/snapshots`.
@@ -43,6 +47,34 @@ impl Admin {
         let kept = aside(move || draft.finish(&*clock)).await?;
         self.look_at_snapshots().await;
         edge::json(StatusCode::CREATED, &kept)
+    }
+
+    /// `GET /admin/v1/snapshots/{name}`: a tar archive, which is read from the disk as fast as the client takes it.
+    pub(super) async fn snapshot_get(&self, name: &str) -> Result<Reply, Problem> {
+        let name = path::segment("name", name)?.into_owned();
+        let turn = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| {
+            let detail = "as many snapshots are being sent as may be at once; try again later";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Problem::new(status, "too_many_downloads", detail)
+                .retry_after_s(limits::RETRY_AFTER.as_secs())
+        })?;
+        let (backups, file) =
+            (self.backups.clone(), format!("attachment; filename=\"{name}.tar\""));
+        let archive = aside(move || backups.archive(&name)).await?;
+        let mut reply = stream::reply(TAR, archive.bytes(), move |to| {
+            let written = archive.write(to);
+            drop(turn);
+            written.map_err(|error| {
+                tracing::warn!(%error, "a snapshot was not sent to its end");
+                io::Error::other(error)
+            })
+        });
+        // Its name is of letters, digits, '-', '_' and '.', or there would be no such snapshot.
+        if let Ok(file) = file.parse() {
+            reply.headers_mut().insert(CONTENT_DISPOSITION, file);
+        }
+        credential::keep_private(&mut reply);
+        Ok(reply)
     }
 
     /// `DELETE /admin/v1/snapshots/{name}`.

@@ -71,17 +71,25 @@ pub struct Kept {
 impl Manifest {
     /// The one of the snapshot at `folder`.
     pub(super) fn read(folder: &Path) -> Result<Self, BackupError> {
+        Self::parse(&Self::text(folder)?)
+    }
+
+    /// Its text, as it is in the file.
+    pub(super) fn text(folder: &Path) -> Result<String, BackupError> {
         let path = folder.join(FILE);
-        let damaged = |problem: String| BackupError::Damaged { file: FILE.into(), problem };
-        let text = match fs::read_to_string(&path) {
+        match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = folder.display();
-                return Err(damaged(format!(
-                    "is missing: {folder} is no snapshot, or not a whole one"
-                )));
+                let problem = format!("is missing: {folder} is no snapshot, or not a whole one");
+                Err(BackupError::Damaged { file: FILE.into(), problem })
             }
-            read => read.map_err(at(&path))?,
-        };
+            read => read.map_err(at(&path)),
+        }
+    }
+
+    /// The manifest that this text is.
+    pub(super) fn parse(text: &str) -> Result<Self, BackupError> {
+        let damaged = |problem: String| BackupError::Damaged { file: FILE.into(), problem };
         let sound = text.split_once('\n').filter(|(hash, rest)| {
             blake3::Hash::from_hex(hash).is_ok_and(|hash| hash == blake3::hash(rest.as_bytes()))
         });

@@ -191,6 +191,7 @@ impl Inside {
             compiler: Some(program.to_path_buf()),
             otlp: None,
             rules: Rules::default(),
+            secrets_key: None,
         };
         let runtime = Runtime::new()?;
         let server = runtime.block_on(Server::start(config))?;

@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -123,6 +124,13 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+/// An answer that comes in pieces.
+#[derive(Debug)]
+pub(super) struct Download<'a> {
+    from: &'a Client,
+    body: Incoming,
 }
 
 /// An error that the host explained.
@@ -241,6 +249,30 @@ impl Client {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> Result<Answer, ClientError> {
+        let request = self.prepare(method, &path, headers, body)?;
+        let exchange = async { self.collect(self.send(request).await?).await };
+        self.checked(self.in_time(exchange).await?)
+    }
+
+    /// Fetches what may be of any size, a piece at a time.
+    pub(super) async fn download(&self, path: &Path) -> Result<Download<'_>, ClientError> {
+        let request = self.prepare(Method::GET, path, &[], Bytes::new())?;
+        let answer = self.in_time(self.send(request)).await?;
+        if answer.status().is_success() {
+            return Ok(Download { from: self, body: answer.into_body() });
+        }
+        let answer = self.in_time(self.collect(answer)).await?;
+        let status = answer.status;
+        self.checked(answer).and_then(|answer| Err(self.foreign(status, &answer.body)))
+    }
+
+    fn prepare(
+        &self,
+        method: Method,
+        path: &Path,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{}", self.base, path.0));
         for (name, value) in headers {
             request = request.header(name, value);
@@ -248,10 +280,10 @@ impl Client {
         if let Some(Token(token)) = self.token.as_ref().filter(|token| !token.0.is_empty()) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body))?;
-        let answer = tokio::time::timeout(limits::CLIENT_TIME_MAX, self.exchange(request))
-            .await
-            .map_err(|_| ClientError::TimedOut(self.base.clone()))??;
+        Ok(request.body(Full::new(body))?)
+    }
+
+    fn checked(&self, answer: Answer) -> Result<Answer, ClientError> {
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -261,8 +293,16 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
-        let answer = self.pool.request(request).await.map_err(|error| {
+    async fn in_time<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let done = tokio::time::timeout(limits::CLIENT_TIME_MAX, exchange).await;
+        done.map_err(|_| ClientError::TimedOut(self.base.clone()))?
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        self.pool.request(request).await.map_err(|error| {
             if let Some(why) = trust::refusal(&error) {
                 return ClientError::Untrusted { url: self.base.clone(), why };
             }
@@ -270,21 +310,46 @@ impl Client {
                 return ClientError::Unreachable(self.base.clone());
             }
             let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            ClientError::Broken { url: self.base.clone(), why }
-        })?;
+            self.broken(why)
+        })
+    }
+
+    async fn collect(&self, answer: Response<Incoming>) -> Result<Answer, ClientError> {
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, limits::CLIENT_BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| ClientError::Broken {
-            url: self.base.clone(),
-            why: error.to_string(),
-        })?;
+        let body = body.map_err(|error| self.broken(error.to_string()))?;
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+
+    fn broken(&self, why: String) -> ClientError {
+        ClientError::Broken { url: self.base.clone(), why }
     }
 
     fn foreign(&self, status: StatusCode, body: &[u8]) -> ClientError {
         let start = &body[..body.len().min(limits::FOREIGN_BODY_BYTES_SHOWN)];
         let body = String::from_utf8_lossy(start).trim().to_owned();
         ClientError::Foreign { url: self.base.clone(), status, body }
+    }
+}
+
+impl Download<'_> {
+    /// The next piece; none at the end. What is cut before its end is an error.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        let Self { from, body } = self;
+        let next = async {
+            loop {
+                match body.frame().await {
+                    None => return Ok(None),
+                    Some(Err(error)) => return Err(from.broken(error.to_string())),
+                    Some(Ok(frame)) => {
+                        if let Ok(piece) = frame.into_data() {
+                            return Ok(Some(piece));
+                        }
+                    }
+                }
+            }
+        };
+        from.in_time(next).await
     }
 }
 

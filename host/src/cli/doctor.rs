@@ -10,6 +10,7 @@ use super::Usage;
 use super::output::{self, Output};
 use crate::clock::SystemClock;
 use crate::doctor::{Doctor, Problem, Report};
+use crate::registry::Keyring;
 
 /// Say what is in a data folder and what is damaged, and mend it with --repair
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,9 @@ pub(super) struct Args {
     /// Explain, then do it: what is replaced stays beside, under a name that is told
     #[arg(long)]
     repair: bool,
+    /// The keys of secrets that a host encrypted, to see whether they decrypt
+    #[arg(long, value_name = "FILE", env = "KEYSTEAD_SECRETS_KEY")]
+    secrets_key: Option<PathBuf>,
 }
 
 /// Problems are left: exit code 1, and everything is said already.
@@ -31,7 +35,9 @@ pub(super) struct Args {
 struct Left(usize);
 
 pub(super) fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
-    let doctor = Doctor::open(&args.data).map_err(|error| Usage(format!("{error:#}")))?;
+    let keys = args.secrets_key.as_deref().map(Keyring::read).transpose();
+    let keys = keys.map_err(|error| Usage(error.to_string()))?;
+    let doctor = Doctor::open(&args.data, keys).map_err(|error| Usage(format!("{error:#}")))?;
     let bar = out.spinner("looking");
     let watch = |what: &str, rows: u64| tell(&bar, what, rows);
     let report = doctor.examine(&watch)?;

@@ -1,5 +1,5 @@
 //! `keystead serve`: runs the host until it is told to stop. Invariant: the ready line is printed once, after
-//! both listeners accept, and a signal ends the host by its own graceful shutdown.
+//! both listeners accept, a signal ends the host by its own graceful shutdown, and SIGHUP never ends it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,6 +73,9 @@ pub(super) struct HostArgs {
     /// The certificate's private key, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Keys that encrypt apps' secrets on disk, 64 hex digits a line: the first encrypts, all decrypt
+    #[arg(long, value_name = "FILE", env = "KEYSTEAD_SECRETS_KEY")]
+    secrets_key: Option<PathBuf>,
 }
 
 /// The signals that end a host.
@@ -83,8 +86,14 @@ pub(super) struct Stop {
 
 pub(super) async fn run(args: &Args, out: &Output) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let server = args.host.start(out).await?;
-    stop.asked().await;
+    loop {
+        tokio::select! {
+            () = stop.asked() => break,
+            _ = hangup.recv() => server.reload(),
+        }
+    }
     stop.shut_down(server).await
 }
 
@@ -107,6 +116,7 @@ impl HostArgs {
                 open_ingress: self.open_ingress,
                 tls,
             },
+            secrets_key: self.secrets_key.clone(),
         };
         let server = Server::start(config).await?;
         // Not a document: the line is the same with and without --json, for whoever starts hosts.

@@ -126,7 +126,7 @@ pub(super) async fn secret(verb: &SecretVerb, out: &Output) -> anyhow::Result<()
             let value = read(args, out)?;
             let path = secret(&args.app, &args.name);
             let done = args.admin.client().document(Method::PUT, path, value).await?;
-            Ok(out.document(&done, |done| format!("{} is set", output::text(&done["secret"])))?)
+            Ok(out.document(&done, render_set)?)
         }
         SecretVerb::Unset(args) => {
             let path = secret(&args.app, &args.name);
@@ -218,6 +218,18 @@ fn render_config(shown: &Value) -> String {
     output::table(&["setting", "value"], &rows)
 }
 
+fn render_set(done: &Value) -> String {
+    let name = output::text(&done["secret"]);
+    match done["sealed"].as_bool() {
+        Some(true) => format!("{name} is set; on disk it is encrypted with the host's key"),
+        Some(false) => format!(
+            "{name} is set; on disk whoever reads the host's data folder or a snapshot can read it, for the \
+             host has no --secrets-key"
+        ),
+        None => format!("{name} is set"),
+    }
+}
+
 fn render_names(shown: &Value) -> String {
     let names = output::items(&shown["secrets"]);
     if names.is_empty() {
@@ -249,5 +261,7 @@ mod tests {
         assert_eq!(render_config(&shown), expected);
         assert_eq!(render_names(&shown), "token");
         assert_eq!(render_names(&json!({"secrets": []})), "no secrets");
+        let set = |sealed: bool| render_set(&json!({"secret": "token", "sealed": sealed}));
+        assert!(set(true).contains("encrypted") && set(false).contains("can read it"));
     }
 }

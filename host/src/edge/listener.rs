@@ -11,10 +11,10 @@
 //! one.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::activity::{Activity, Head, Watched};
 use super::problem::Problem;
 use super::tls::Tls;
 use super::{Reply, headers};
@@ -49,10 +50,10 @@ pub struct Bounds {
     pub head_bytes_max: usize,
     /// Header lines of a request.
     pub headers_max: usize,
-    /// Time to send a request's head; an HTTP/1.1 connection that waits for its next one counts
-    /// too.
+    /// Time to send a request's head, from its first byte; a new connection's first one from the beginning.
     pub head_time_max: Duration,
-    /// Time without a new request after which a connection without an open one is closed.
+    /// Time without a new request after which a connection without an open one is closed; it may be up to twice as
+    /// long, for nothing looks at the clock for each request.
     pub idle_time_max: Duration,
     /// Time that open requests get at shutdown.
     pub drain_time_max: Duration,
@@ -155,10 +156,8 @@ fn protocols(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     // Header lines are counted in `answer`: hyper's own count would cost an allocation for each
     // request.
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head_time_max)
-        .max_buf_size(bounds.head_bytes_max);
+    // Heads are timed in `Connection::run`: hyper's own timer also counts a connection that waits for its next head.
+    http.http1().header_read_timeout(None).max_buf_size(bounds.head_bytes_max);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
@@ -229,30 +228,6 @@ async fn drain(mut connections: JoinSet<()>, drain_time_max: Duration) {
     }
 }
 
-/// What a connection has served, so that an idle one can be told from a busy one.
-#[derive(Default)]
-struct Activity {
-    started: AtomicU64,
-    open: AtomicUsize,
-}
-
-/// An open request.
-struct Open(Arc<Activity>);
-
-impl Open {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.started.fetch_add(1, Ordering::Relaxed);
-        activity.open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(activity))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What the first byte of a TLS connection says.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -306,51 +281,81 @@ impl Connection {
         let headers_max = self.bounds.headers_max;
         let activity = Arc::clone(&self.activity);
         let service = service_fn(move |request: Request<Incoming>| {
-            let open = Open::new(&activity);
+            let open = activity.begin(request.version());
             // In a box: hyper moves what it is given several times, and a handler's future has kilobytes.
             let reply = acceptable(&request, headers_max).map(|()| Box::pin(handle(request)));
             async move {
-                let reply = answer(reply).await;
-                drop(open);
+                let mut reply = answer(reply).await;
+                reply.body_mut().hold(open);
                 Ok::<_, Infallible>(reply)
             }
         });
+        let stream = Watched::new(stream, Arc::clone(&self.activity));
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        // hyper times heads only once it knows the protocol, idle HTTP/2 connections never, and
-        // stalled readers never: this watch closes a connection that has not begun, has gone idle,
-        // or does not end.
-        let mut watch = pin!(sleep(self.bounds.head_time_max));
-        let mut seen = 0;
-        let mut ending = false;
+        // hyper's timer of heads cannot tell one that is slow from a connection that waits for its next; idle HTTP/2
+        // connections and stalled readers it never times: this watch closes a connection that has not begun, is slow
+        // with a head, has gone idle, or does not end.
+        let Self { bounds, closing, activity } = &mut self;
+        let mut begun = pin!(closing.begun());
+        let mut watch = pin!(sleep(bounds.head_time_max));
+        let (mut head, mut seen, mut ending) = (Head::default(), 0, false);
         loop {
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    return;
+            let event = std::future::poll_fn(|cx| {
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Event::Ended(ended));
                 }
-                () = self.closing.begun(), if !ending => {
+                if !ending && begun.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Closing);
+                }
+                match head.begun(activity, bounds.head_time_max) {
+                    Some(due) if due < watch.deadline() => watch.as_mut().reset(due),
+                    _ => {}
+                }
+                watch.as_mut().poll(cx).map(|()| Event::Due)
+            });
+            match event.await {
+                Event::Ended(ended) => return tell(ended),
+                Event::Closing => {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = watch.as_mut() => {
-                    let started = self.activity.started.load(Ordering::Relaxed);
-                    let idle = started == seen && self.activity.open.load(Ordering::Relaxed) == 0;
-                    if idle && (ending || started == 0) {
-                        return;
-                    }
-                    if idle {
-                        ending = true;
-                        connection.as_mut().graceful_shutdown();
+                Event::Due => {
+                    let (now, started) = (Instant::now(), activity.started());
+                    let idle = started == seen && activity.is_quiet();
+                    match head.due(activity) {
+                        Some(due) if due <= now => return,
+                        Some(due) => {
+                            watch.as_mut().reset(due);
+                            continue;
+                        }
+                        None if idle && (ending || started == 0) => return,
+                        None if idle => {
+                            ending = true;
+                            connection.as_mut().graceful_shutdown();
+                        }
+                        None => {}
                     }
                     seen = started;
-                    watch.as_mut().reset(Instant::now() + self.bounds.idle_time_max);
+                    watch.as_mut().reset(now + bounds.idle_time_max);
                 }
             }
         }
     }
+}
+
+fn tell<E: Display>(ended: Result<(), E>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// What a connection comes to.
+enum Event<E> {
+    Ended(Result<(), E>),
+    /// The host shuts down.
+    Closing,
+    /// It is time to look at what it does.
+    Due,
 }
 
 /// Checks what holds for every route.

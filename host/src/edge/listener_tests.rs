@@ -2,6 +2,7 @@
 //! Each test waits on what the other side does, never on a clock of its own; one bound over all of
 //! them fails a hang.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::listener::{Bounds, Closing, serve};
-use super::{JSON, Reply, body, reply};
+use super::{JSON, Reply, body, reply, stream};
 
 const SHORT: Duration = Duration::from_millis(100);
 const BODY: body::Bounds = body::Bounds { bytes_max: 1_000, time_max: SHORT };
@@ -58,6 +59,12 @@ async fn stub(request: Request<Incoming>, (begun, end): (Arc<Notify>, Arc<Notify
             reply(StatusCode::OK, JSON, Bytes::from_static(b"waited"))
         }
         "/panic" => panic!("on purpose"),
+        "/stream" => stream::reply(JSON, 6, move |to| {
+            to.write_all(b"abc")?;
+            to.flush()?;
+            tokio::runtime::Handle::current().block_on(end.notified());
+            to.write_all(b"def")
+        }),
         _ => match body::read(&mut incoming, BODY).await {
             Ok(body) => reply(StatusCode::OK, JSON, body),
             Err(error) => super::refused(&parts, &mut incoming, error.into(), 10_000).await,
@@ -132,6 +139,63 @@ async fn slow_heads_are_closed_wherever_they_stop() {
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     stream.write_all(b"GET / HTTP/1.1\r\n").await.expect("writes");
     assert_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_its_next_head_longer_than_a_head_may_take() {
+    let host = Host::start(SHORT_HEADS).await;
+    let wire = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\n1";
+    let mut waiting = host.connect().await;
+    assert!(ask(&mut waiting, wire).await.starts_with("HTTP/1.1 200"));
+    // In two pieces, so that bytes of a body come by themselves.
+    let mut other = host.connect().await;
+    other.write_all(&wire.as_bytes()[..wire.len() - 1]).await.expect("writes");
+    assert!(ask(&mut other, "1").await.starts_with("HTTP/1.1 200"));
+    // By the time that three slow ones were closed, one after the other, they have waited for thrice as long.
+    for _ in 0..3 {
+        let mut slow = host.connect().await;
+        assert!(ask(&mut slow, wire).await.starts_with("HTTP/1.1 200"));
+        slow.write_all(b"POST / HT").await.expect("writes");
+        assert_closed(&mut slow).await;
+    }
+    for mut stream in [waiting, other] {
+        assert!(ask(&mut stream, wire).await.starts_with("HTTP/1.1 200"), "it was closed");
+        // And a head in many pieces is one head still.
+        within(async {
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SHORT / 20).await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_its_time() {
+    let host = Host::start(Bounds { idle_time_max: SHORT, ..Bounds::INGRESS }).await;
+    let mut stream = host.connect().await;
+    let wire = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+    assert!(ask(&mut stream, wire).await.starts_with("HTTP/1.1 200"));
+    assert_closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_not_idle_while_an_answer_is_made() {
+    let host = Host::start(Bounds { idle_time_max: SHORT, ..Bounds::INGRESS }).await;
+    let mut streamed = host.connect().await;
+    let wire = "GET /stream HTTP/1.1\r\nhost: h\r\n\r\n";
+    streamed.write_all(wire.as_bytes()).await.expect("writes");
+    // By the time that three idle ones were closed, one after the other, it was idle for thrice as long.
+    for _ in 0..3 {
+        let mut idle = host.connect().await;
+        let wire = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+        assert!(ask(&mut idle, wire).await.starts_with("HTTP/1.1 200"));
+        assert_closed(&mut idle).await;
+    }
+    host.end.notify_one();
+    let text = response(&mut streamed).await;
+    assert!(text.ends_with("\r\n\r\nabcdef"), "{text}");
+    assert_closed(&mut streamed).await;
 }
 
 #[tokio::test]

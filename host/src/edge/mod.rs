@@ -3,6 +3,7 @@
 //! or registry. Invariant: nothing a client sends is kept beyond a bound of `limits`, in bytes or
 //! in time.
 
+mod activity;
 pub mod body;
 pub mod credential;
 mod expiry;
@@ -15,6 +16,7 @@ pub mod page;
 pub mod path;
 pub mod problem;
 pub mod query;
+pub mod stream;
 pub mod time;
 pub mod tls;
 
@@ -27,7 +29,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ use crate::limits;
 pub use problem::{Problem, Source};
 
 /// What every route answers with.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<stream::Body>;
 
 /// Runs a handler for somebody at the admin listener, with the checks and the answers of ingress. A trait, so that
 /// admin need not know ingress.
@@ -56,7 +57,7 @@ pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A reply with these bytes.
 #[must_use]
 pub fn reply(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(stream::Body::from(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Reply;
 use super::headers::KEYSTEAD_ID;
+use super::stream::Body;
 use crate::ids::{BadId, MessageId};
 use crate::limits;
 use crate::partition::request::{DeadLetterInfo, Refusal};
@@ -214,7 +214,7 @@ impl Problem {
         // A document of strings, numbers and JSON values always writes; an empty body would say
         // less, not lie.
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        let mut reply = Response::new(Body::from(Bytes::from(body)));
         *reply.status_mut() = fields.status;
         let headers = reply.headers_mut();
         headers.insert(http::header::CONTENT_TYPE, PROBLEM_JSON);

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -51,6 +52,8 @@ struct Inner {
     current: RwLock<TlsAcceptor>,
     /// The hash of the files that were looked at last, sound or not.
     seen: Mutex<blake3::Hash>,
+    /// Somebody says that there is a new certificate.
+    told: Notify,
 }
 
 impl Tls {
@@ -62,7 +65,7 @@ impl Tls {
         let (cert, key) = read(&files)?;
         let seen = Mutex::new(hash(&cert, &key));
         let current = RwLock::new(acceptor(&files, &cert, &key)?);
-        Ok(Self(Arc::new(Inner { files, current, seen })))
+        Ok(Self(Arc::new(Inner { files, current, seen, told: Notify::new() })))
     }
 
     /// Makes connections of streams, with the certificate of now.
@@ -76,7 +79,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`], once for each content; the certificate of before stays.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let Inner { files, current, seen } = &*self.0;
+        let Inner { files, current, seen, .. } = &*self.0;
         let (cert, key) = read(files)?;
         let hash = hash(&cert, &key);
         {
@@ -91,14 +94,20 @@ impl Tls {
         Ok(true)
     }
 
-    /// Looks at the files from time to time, until the shutdown.
+    /// Has [`Self::watch`] look at the files now, and say what it saw.
+    pub fn look_now(&self) {
+        self.0.told.notify_one();
+    }
+
+    /// Looks at the files from time to time, and when it is told to, until the shutdown.
     pub async fn watch(self, mut closing: Closing) {
         let mut unread = false;
         loop {
-            tokio::select! {
+            let told = tokio::select! {
                 () = closing.begun() => return,
-                () = sleep(limits::CERTIFICATE_LOOK) => {}
-            }
+                () = self.0.told.notified() => true,
+                () = sleep(limits::CERTIFICATE_LOOK) => false,
+            };
             let tls = self.clone();
             let Ok(reloaded) = tokio::task::spawn_blocking(move || tls.reload()).await else {
                 continue;
@@ -106,9 +115,10 @@ impl Tls {
             let cert = self.0.files.cert.display();
             match reloaded {
                 Ok(true) => tracing::info!(%cert, "a new certificate is used from now on"),
+                Ok(false) if told => tracing::info!(%cert, "the certificate has not changed"),
                 Ok(false) => {}
                 // The files may be missing for as long as it takes to replace them; that is not said twice.
-                Err(TlsError::Read(..)) if unread => continue,
+                Err(TlsError::Read(..)) if unread && !told => continue,
                 Err(error) => {
                     unread = matches!(error, TlsError::Read(..));
                     tracing::error!(%error, "the certificate of before stays in use");

@@ -462,7 +462,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let engine = engine::testing::engine(&folder.path().join("cache"));
-        let registry = Registry::open(&folder.path().join("apps"), engine.clone(), clock.clone());
+        let registry =
+            Registry::open(&folder.path().join("apps"), engine.clone(), clock.clone(), None);
         let registry = Arc::new(registry.expect("opens"));
         let folder = folder.path().join("partition");
         let config = PartitionConfig { folder, registry, engine, clock, workers: 1, paused: false };

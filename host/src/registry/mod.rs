@@ -15,6 +15,7 @@ mod logbook;
 mod pace;
 mod quota;
 mod record;
+mod seal;
 mod secrets;
 mod served;
 mod store;
@@ -39,6 +40,7 @@ pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
 pub use quota::{OverQuota, Quota, Ticket, next_due};
 pub use record::{Halted, Offer};
+pub use seal::{KeyError, Keyring};
 pub use secrets::{Secret, Secrets};
 pub use served::App;
 pub use trial::{Side, Trial};
@@ -49,6 +51,7 @@ use crate::ids::{EntityRef, VersionId};
 use crate::metrics;
 
 use record::Record;
+use seal::Sealer;
 use served::Served;
 use store::Store;
 
@@ -66,12 +69,20 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the registry in `dir` (created when missing) and prepares every live and every ramped version.
+    /// Opens the registry in `dir` (created when missing) and prepares every live and every ramped version. Secrets are
+    /// sealed with the first of `keys`, also those that were not until now.
     ///
     /// # Errors
-    /// When the folder cannot be read or written. A version that no longer prepares is logged and left out.
-    pub fn open(dir: &Path, engine: Engine, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let store = Store::open(dir)?;
+    /// When the folder cannot be read or written, and when secrets are sealed with a key that is not among `keys`. A
+    /// version that no longer prepares is logged and left out.
+    pub fn open(
+        dir: &Path,
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        keys: Option<Keyring>,
+    ) -> anyhow::Result<Self> {
+        let store = Store::open(dir, keys.map(|keys| Sealer::new(keys, Arc::clone(&clock))))?;
+        store.seal_all()?;
         let mut apps = BTreeMap::new();
         for name in store.names()? {
             match load(&store, &engine, &name) {
@@ -89,6 +100,12 @@ impl Registry {
         let registry = Self { engine, clock, store, apps, publishing, paced };
         registry.collect();
         Ok(registry)
+    }
+
+    /// Whether secrets are sealed on disk.
+    #[must_use]
+    pub fn seals(&self) -> bool {
+        self.store.seals()
     }
 
     /// The live version of an app.

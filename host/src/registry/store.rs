@@ -11,23 +11,29 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::record::{self, Record};
-use super::secrets::Secrets;
+use super::seal::{Keyring, Sealer};
+use super::secrets::{Form, Secrets};
 use crate::ids::{VersionId, check_name};
 use crate::storage;
 
 /// Lists the apps that have a record.
 const NAMES: &str = "names";
 
+/// Ends the name of a file of secrets.
+const SECRETS: &str = ".secrets";
+
 /// The two folders.
 pub(super) struct Store {
     apps: PathBuf,
     components: PathBuf,
+    /// What seals secrets, where there is a key.
+    sealer: Option<Sealer>,
 }
 
 impl Store {
     /// Opens the folders, created when missing, and removes what an interrupted write left.
-    pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
-        let store = Self { apps: dir.join("apps"), components: dir.join("components") };
+    pub(super) fn open(dir: &Path, sealer: Option<Sealer>) -> anyhow::Result<Self> {
+        let store = Self { sealer, ..Self::look(dir) };
         for folder in [&store.apps, &store.components] {
             let at = || format!("cannot open the registry folder {}", folder.display());
             // Configurations may hold secrets.
@@ -45,7 +51,8 @@ impl Store {
 
     /// The folders as they are, for who only looks.
     pub(super) fn look(dir: &Path) -> Self {
-        Self { apps: dir.join("apps"), components: dir.join("components") }
+        let (apps, components) = (dir.join("apps"), dir.join("components"));
+        Self { apps, components, sealer: None }
     }
 
     /// Sets an app's record aside under another name, and takes the app off the list. Gives the names of what
@@ -143,19 +150,91 @@ impl Store {
 
     /// An app's secrets; none when there is no such file.
     pub(super) fn secrets(&self, app: &str) -> anyhow::Result<Secrets> {
+        self.secrets_with(app, self.keys())
+    }
+
+    /// The same, opened with `keys`.
+    pub(super) fn secrets_with(
+        &self,
+        app: &str,
+        keys: Option<&Keyring>,
+    ) -> anyhow::Result<Secrets> {
         let path = self.secrets_file(app);
         match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Secrets::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+            Ok(text) => Secrets::parse(app, &text, keys)
+                .with_context(|| format!("{} is damaged", path.display())),
+        }
+    }
+
+    /// How the file of an app's secrets is written; empty when there is no such file.
+    pub(super) fn secrets_form(&self, app: &str) -> anyhow::Result<Form> {
+        let path = self.secrets_file(app);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Form::Empty),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
             Ok(text) => {
-                Secrets::parse(app, &text).with_context(|| format!("{} is damaged", path.display()))
+                Form::of(app, &text).with_context(|| format!("{} is damaged", path.display()))
             }
         }
     }
 
     /// Puts all of an app's secrets into the place of those that were there.
     pub(super) fn put_secrets(&self, app: &str, secrets: &Secrets) -> anyhow::Result<()> {
-        replace(&self.apps, &self.secrets_file(app), &secrets.print(app)?)
+        replace(&self.apps, &self.secrets_file(app), &secrets.print(app, self.sealer.as_ref())?)
+    }
+
+    /// Whether secrets are sealed from now on.
+    pub(super) fn seals(&self) -> bool {
+        self.sealer.is_some()
+    }
+
+    /// Seals with the first key what is not sealed with it. What is damaged stays, and is said when its app is loaded.
+    ///
+    /// # Errors
+    /// When secrets are sealed with a key that is not here: nothing has changed then.
+    pub(super) fn seal_all(&self) -> anyhow::Result<()> {
+        let mut stale = vec![];
+        for app in self.with_secrets()? {
+            let key = match self.secrets_form(&app) {
+                Ok(Form::Readable) => None,
+                Ok(Form::Sealed(key)) => Some(key),
+                Ok(Form::Empty) | Err(_) => continue,
+            };
+            let missing = key.as_ref().filter(|key| !self.keys().is_some_and(|keys| keys.has(key)));
+            if let Some(key) = missing {
+                anyhow::bail!(locked(&app, key, self.seals()));
+            }
+            let first = self.keys().map(Keyring::first);
+            if first.is_some() && first != key.as_deref() {
+                stale.push(app);
+            }
+        }
+        for app in stale {
+            let Ok(secrets) = self.secrets(&app) else { continue };
+            self.put_secrets(&app, &secrets)?;
+            let key = self.keys().map_or("", Keyring::first);
+            tracing::info!(app, key, "the app's secrets are sealed with the key now");
+        }
+        Ok(())
+    }
+
+    /// Files beside the apps' that hold, or may hold, readable secrets.
+    pub(super) fn readable(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut found = vec![];
+        for entry in fs::read_dir(&self.apps).context("cannot list the registered apps")? {
+            let path = entry.context("cannot list the registered apps")?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some((app, _)) = name.split_once(SECRETS) else { continue };
+            let text =
+                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            // Damaged ones are copies that were set aside.
+            if !matches!(Form::of(app, &text), Ok(Form::Empty | Form::Sealed(_))) {
+                found.push(path);
+            }
+        }
+        Ok(found)
     }
 
     /// Gives the file of an app's secrets another name, so that the app is served without them. Gives that name.
@@ -204,17 +283,42 @@ impl Store {
         Ok(names)
     }
 
+    /// The apps that have a file of secrets, whether they have a record or not.
+    fn with_secrets(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = vec![];
+        for entry in fs::read_dir(&self.apps).context("cannot list the registered apps")? {
+            let name = entry.context("cannot list the registered apps")?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(SECRETS));
+            names.extend(name.filter(|name| check_name("app", name).is_ok()).map(Into::into));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn keys(&self) -> Option<&Keyring> {
+        self.sealer.as_ref().map(Sealer::keys)
+    }
+
     fn app_file(&self, app: &str) -> PathBuf {
         self.apps.join(format!("{app}.json"))
     }
 
     fn secrets_file(&self, app: &str) -> PathBuf {
-        self.apps.join(format!("{app}.secrets"))
+        self.apps.join(format!("{app}{SECRETS}"))
     }
 
     fn component_file(&self, version: VersionId) -> PathBuf {
         self.components.join(format!("{}.wasm", version.hex()))
     }
+}
+
+/// Why a host does not start without the key.
+fn locked(app: &str, key: &str, others: bool) -> String {
+    let without = match others {
+        true => "the file of --secrets-key does not have it",
+        false => "this host was started without --secrets-key FILE (KEYSTEAD_SECRETS_KEY)",
+    };
+    format!("the secrets of app {app} are sealed with the key {key}, and {without}")
 }
 
 /// Copies a file beside itself, if it is there; the copy is on stable storage then. Gives its name.
@@ -277,10 +381,10 @@ mod tests {
     #[test]
     fn what_is_published_reads_back() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let store = Store::open(dir.path()).expect("open");
+        let store = Store::open(dir.path(), None).expect("open");
         publish(&store, b"one", 1);
         publish(&store, b"two", 2);
-        let store = Store::open(dir.path()).expect("open");
+        let store = Store::open(dir.path(), None).expect("open");
         assert_eq!(store.names().expect("names"), ["bank"]);
         let record = store.record("bank").expect("record");
         assert_eq!(record.lives, [VersionId::of(b"one"), VersionId::of(b"two")]);
@@ -291,7 +395,7 @@ mod tests {
     #[test]
     fn damage_is_an_error_and_leftovers_go() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let store = Store::open(dir.path()).expect("open");
+        let store = Store::open(dir.path(), None).expect("open");
         publish(&store, b"one", 1);
         fs::write(store.component_file(VersionId::of(b"one")), b"ome").expect("write");
         assert!(store.component(VersionId::of(b"one")).is_err());
@@ -304,14 +408,14 @@ mod tests {
         assert_eq!(store.names().expect("lists"), ["bank"]);
         assert!(store.record("bank").expect_err("lost").to_string().contains("is missing"));
         fs::write(store.apps.join("bank.tmp"), b"half").expect("write");
-        let store = Store::open(dir.path()).expect("open");
+        let store = Store::open(dir.path(), None).expect("open");
         assert!(!store.apps.join("bank.tmp").exists());
     }
 
     #[test]
     fn components_that_no_record_names_go_unless_a_record_is_damaged() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let store = Store::open(dir.path()).expect("open");
+        let store = Store::open(dir.path(), None).expect("open");
         let there = |component: &[u8]| store.component(VersionId::of(component)).is_ok();
         publish(&store, b"one", 1);
         publish(&store, b"two", 2);

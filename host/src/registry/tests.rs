@@ -16,7 +16,7 @@ const NOTHING: &str = r#"{"entities":[{"type":"account","handlers":[]}]}"#;
 
 fn open(dir: &Path) -> Registry {
     let clock = Arc::new(ManualClock::new(5_000, 1));
-    Registry::open(dir, testing::engine(&dir.join("cache")), clock).expect("registry")
+    Registry::open(dir, testing::engine(&dir.join("cache")), clock, None).expect("registry")
 }
 
 fn with(config: AppConfig) -> Deploy {
@@ -194,7 +194,7 @@ fn rolling_back_retraces_and_needs_no_compiler() {
     // A compiler that does not exist: everything has to come from what is kept.
     let clock = Arc::new(ManualClock::new(5_000, 1));
     let engine = testing::engine_without_compiler(&dir.path().join("cache"));
-    let registry = Registry::open(dir.path(), engine, clock).expect("registry");
+    let registry = Registry::open(dir.path(), engine, clock, None).expect("registry");
     let rolled = registry.roll_back("bank", false).expect("back");
     assert_eq!((rolled.version, rolled.replaced), (id(&all[1]), id(&all[2])));
     assert_eq!(rolled.diff.len(), 1, "a handler less does not hold it up");

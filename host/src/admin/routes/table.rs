@@ -360,6 +360,14 @@ pub(in crate::admin) static ROUTES: &[Route] = &[
         &[("name", "the snapshot's name; the time by default")],
     ),
     route(
+        Id::SnapshotGet,
+        Method::GET,
+        "/admin/v1/snapshots/{name}",
+        Role::Admin,
+        "A snapshot as one tar archive, to keep elsewhere; in the audit log like a change",
+        &[],
+    ),
+    route(
         Id::SnapshotRemove,
         Method::DELETE,
         "/admin/v1/snapshots/{name}",

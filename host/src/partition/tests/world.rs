@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use audit::Audit;
 use look::Lookers;
-use menu::{Act, Menu};
+use menu::{Act, MUST_HAPPEN, Menu};
 use operators::Operated;
 use rand::RngExt;
 use serde_json::{Value, json};
@@ -44,34 +44,6 @@ const TIMERS: [&str; 2] = ["tick", "tock"];
 const STEPS: u32 = 500;
 const ASKS_MAX: usize = 70;
 const ROUNDS_MAX: u32 = 30_000;
-/// What has to come about somewhere among the seeds that run by themselves.
-const MUST_HAPPEN: [&str; 25] = [
-    "answered again",
-    "backed off",
-    "backlog full",
-    "callback used",
-    "cancelled from outside",
-    "dequeued",
-    "dropped by an operator",
-    "due",
-    "enqueued",
-    "guest calls in progress",
-    "key kept",
-    "key refused",
-    "mailbox full",
-    "messages",
-    "outcome kept",
-    "parked",
-    "query answered",
-    "retried by an operator",
-    "scheduled",
-    "started over",
-    "state outdated",
-    "state unreadable",
-    "turns over their rate",
-    "unavailable",
-    "unscheduled",
-];
 /// The faults: each of them has to come about so often.
 const FAULTS: [&str; 16] = [
     "append slow",

@@ -26,6 +26,35 @@ pub(super) enum Act {
     ShutDown,
 }
 
+/// What has to come about somewhere among the seeds that run by themselves.
+pub(super) const MUST_HAPPEN: [&str; 25] = [
+    "answered again",
+    "backed off",
+    "backlog full",
+    "callback used",
+    "cancelled from outside",
+    "dequeued",
+    "dropped by an operator",
+    "due",
+    "enqueued",
+    "guest calls in progress",
+    "key kept",
+    "key refused",
+    "mailbox full",
+    "messages",
+    "outcome kept",
+    "parked",
+    "query answered",
+    "retried by an operator",
+    "scheduled",
+    "started over",
+    "state outdated",
+    "state unreadable",
+    "turns over their rate",
+    "unavailable",
+    "unscheduled",
+];
+
 /// How often each thing happens, in a thousand steps or so. The first five are never left out.
 const USUAL: [(Act, u32); 16] = [
     (Act::Run, 300),

@@ -199,8 +199,7 @@ impl Sim {
         let born = &self.machine.model.born;
         match operated {
             Operated::Removed(entity, mut removed) => {
-                let said = heard!(Operated::Removed(entity, removed), removed);
-                if let Some(removed) = said {
+                if let Some(removed) = heard!(Operated::Removed(entity, removed), removed) {
                     let durable = self.machine.model.operated.removed.get(&entity);
                     assert!(durable >= Some(&removed.version), "{entity}: {removed:?}");
                 }
@@ -243,8 +242,8 @@ impl Sim {
             }
             Operated::Dead(mut page) => {
                 for letter in heard!(Operated::Dead(page), page).letters {
-                    let id = letter.id.parse().expect("an id");
-                    assert!(self.audit.dead_once.contains(&id), "{id} is not parked, durably");
+                    let id = &letter.id.parse().expect("an id");
+                    assert!(self.audit.dead_once.contains(id), "{id} is not parked, durably");
                 }
             }
             Operated::Messages(mut page) => {
