@@ -239,7 +239,7 @@ pub fn restore(
     if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(BackupError::NotEmpty(to.into()));
     }
-    if manifest.record_format != record::FORMAT {
+    if !record::reads(manifest.record_format) {
         let problem = record::other_format(u64::from(manifest.record_format));
         return Err(BackupError::Damaged { file: manifest::FILE.into(), problem });
     }
@@ -409,6 +409,19 @@ mod tests {
         assert!(!to.join("apps/apps/half.tmp").exists());
         let again = restore(&from, &to, &SystemClock::new(), &|_| ()).expect_err("there already");
         assert!(matches!(again, BackupError::NotEmpty(_)), "{again}");
+    }
+
+    #[test]
+    fn snapshots_of_older_formats_come_back() {
+        let (dir, _live, cut) = data();
+        let from = make(dir.path(), cut);
+        for (format, is_read) in [(record::FORMAT_OLDEST, true), (record::FORMAT + 1, false)] {
+            let sound = Manifest::read(&from).expect("sound");
+            Manifest { record_format: format, ..sound }.write(&from).expect("written");
+            let to = dir.path().join(format!("restored-{format}"));
+            let restored = restore(&from, &to, &SystemClock::new(), &|_| ());
+            assert_eq!(restored.is_ok(), is_read, "{format}");
+        }
     }
 
     #[test]

@@ -330,6 +330,10 @@ pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time that a call waits for its durable result before it gets 504.
 pub const CALL_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Time that a caller who leaves waits to hear by which id to ask.
+pub const LEAVE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Calls of a partition that can be asked for after their callers left; the others only when they have ended.
+pub const LATE_CALLS_MAX: usize = 4096;
 /// Longest `wait` of a status query.
 pub const STATUS_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Time without a new request after which a connection without an open one is closed.

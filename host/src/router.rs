@@ -1,9 +1,12 @@
 //! Entity → partition: the only place that hashes. Cheap to clone; knows no HTTP. A new installation has one
 //! partition over the whole ring.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -12,7 +15,7 @@ use crate::metrics::Gauges;
 use crate::partition::journey::Walk;
 use crate::partition::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, Journey,
-    MessageStatus, PartitionStatus, Refusal, Send, Turns, Verdict,
+    MessageStatus, PartitionStatus, Refusal, Sees, Send, Turns, Verdict,
 };
 use crate::partition::{Partition, PartitionConfig, PartitionThread};
 use crate::registry::Registry;
@@ -88,28 +91,25 @@ impl Router {
         self.owner(invocation.entity.ring()).read(invocation).await
     }
 
-    /// Where a message is; waits up to `wait` for it to be done or parked.
+    /// Where a message is, for somebody who `sees` it; waits up to `wait` for it to be done or parked.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn message(&self, id: MessageId, wait: Duration) -> Answered<MessageStatus> {
-        self.owner(id.ring()).message(id, wait).await
+    pub async fn message(
+        &self,
+        id: MessageId,
+        wait: Duration,
+        sees: &Sees,
+    ) -> Answered<MessageStatus> {
+        self.owner(id.ring()).message(id, wait, sees).await
     }
 
-    /// Cancels a message that has not started.
+    /// Cancels a message that has not started and that whoever asks `sees`.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn cancel(&self, id: MessageId) -> Answered<Cancelled> {
-        self.owner(id.ring()).cancel(id).await
-    }
-
-    /// The app that a message is for which waits or is parked; `None` when it has ended or is unknown.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
-        self.owner(id.ring()).message_app(id).await
+    pub async fn cancel(&self, id: MessageId, sees: Sees) -> Answered<Cancelled> {
+        self.owner(id.ring()).cancel(id, sees).await
     }
 
     /// Entities of `app`/`kind` whose key starts with `prefix` and comes after `after`, in key order.
@@ -127,12 +127,20 @@ impl Router {
         self.first().entities((app, kind), prefix, after, limit).await
     }
 
-    /// One entity with its state; `None` when it has none.
+    /// The types of an app that have entities, in order.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
-        self.owner(entity.ring()).entity(entity).await
+    pub async fn kinds(&self, app: &str) -> Answered<BTreeSet<String>> {
+        self.first().kinds(app).await
+    }
+
+    /// One entity with its state beyond the key `after`, which may be empty; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef, after: Bytes) -> Answered<Option<EntityInfo>> {
+        self.owner(entity.ring()).entity(entity, after).await
     }
 
     /// The partition of an entity, for what operators do.

@@ -66,7 +66,8 @@ pub fn room(path: &Path) -> Option<Room> {
 pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let failed = |problem: String| StorageError::new(&name, problem);
-    if !path.exists() {
+    let new = !path.exists();
+    if new {
         if sums_of(path).exists() {
             return Err(failed("is missing; its checksums are there".into()));
         }
@@ -74,7 +75,9 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     }
     if !sums_of(path).exists() {
         // A new one, or one of a build that made no checksums: redb's own say whether it is sound.
-        tracing::info!(file = name, "checking all of it: it has no checksums yet");
+        if !new {
+            tracing::info!(file = name, "checking all of it: it has no checksums yet");
+        }
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
         drop(guarded(&failed, || builder.open(path))?);

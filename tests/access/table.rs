@@ -189,6 +189,64 @@ async fn right_roles(people: &People, row: &Row, by_role: &[Holder]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_ended_message_is_nothing_to_tokens_of_another_app() {
+    let mut people = People::over(Host::start().await).await;
+    let called = people.ingress(Method::POST, "/v1/call/bank/probe/a/bump", &people.root);
+    let called = called.json(json!({})).answer().await.expect_status(200).id();
+    let kept = ended(&people).await;
+    let mut all = kept.clone();
+    all.push(("a call without a key", called));
+    strangers_to(&people, &all).await;
+    // Outcomes are read from the journal now; what was in memory only is forgotten.
+    people.host.stop().await;
+    people.host.spawn().await;
+    strangers_to(&people, &kept).await;
+}
+
+/// Messages of `bank` that ended in every way of which an outcome is kept.
+async fn ended(people: &People) -> Vec<(&'static str, String)> {
+    let post = |path: &str| people.ingress(Method::POST, path, &people.root).json(json!({}));
+    let sent = post("/v1/send/bank/probe/a/bump").answer().await.expect_status(202).id();
+    let path = format!("/v1/messages/{sent}?wait=30s");
+    people.ingress(Method::GET, &path, &people.root).answer().await.expect_status(200);
+    let key = |path: &str| post(path).header("Idempotency-Key", "k");
+    let keyed = key("/v1/call/bank/probe/a/bump").answer().await.expect_status(200).id();
+    vec![("a send", sent), ("a call with a key", keyed)]
+}
+
+/// For who has a token of another app there is no difference to a message that never was; for the app's own there is.
+async fn strangers_to(people: &People, messages: &[(&'static str, String)]) {
+    let never = "msg_0123456789abcdef0123456789abcdef";
+    for role in ROLES {
+        let shop = people.token(json!([role]), json!(["shop"]), Value::Null).await;
+        let bank = people.token(json!([role]), json!(["shop", "bank"]), Value::Null).await;
+        for method in [Method::GET, Method::DELETE] {
+            let ask = |id: &str, credential: &str| {
+                let path = format!("/v1/messages/{id}");
+                people.ingress(method.clone(), &path, credential).answer()
+            };
+            let missing = ask(never, &shop).await;
+            let refused = missing.status == 403;
+            assert!(refused || missing.status == 404, "{role}: {missing:?}");
+            for (what, id) in messages {
+                let cell = format!("{method} {what} with {role}");
+                let told = ask(id, &shop).await;
+                assert_eq!(told.status, missing.status, "{cell}: {told:?}");
+                assert_eq!(told.text().replace(id, never), missing.text(), "{cell}");
+                let own = ask(id, &bank).await.status;
+                let known = if method == Method::GET { 200 } else { 409 };
+                assert_eq!(own, if refused { 403 } else { known }, "{cell}, its own");
+            }
+        }
+        let waited = format!("/v1/messages/{}?wait=30s", people.later);
+        let told = people.ingress(Method::GET, &waited, &shop).answer();
+        let told = tokio::time::timeout(Duration::from_secs(20), told).await;
+        let told = told.expect("whoever may not know does not wait");
+        assert!(matches!(told.status, 403 | 404), "{role}: {told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_do_not_tell_what_exists() {
     let people = People::over(Host::start().await).await;
     let of_shop = people.token(json!(["admin"]), json!(["shop"]), Value::Null).await;

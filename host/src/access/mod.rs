@@ -5,7 +5,7 @@
 pub mod audit;
 mod token;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -86,6 +86,18 @@ impl Caller {
         match self {
             Self::Anyone => true,
             Self::Token(token) => token.apps.contains(app),
+        }
+    }
+
+    /// The apps that it sees; `None` when it sees all.
+    #[must_use]
+    pub fn apps(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Anyone => None,
+            Self::Token(token) => match &token.apps {
+                Apps::All => None,
+                Apps::These(apps) => Some(apps),
+            },
         }
     }
 

@@ -185,7 +185,8 @@ impl Admin {
             | Id::UnsetSecret => self.change_app(parts, body, found, facts).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
-            Id::Entity => self.entity(entity_of([first, second, third])?).await,
+            Id::EntityTypes => self.entity_types(first).await,
+            Id::Entity => self.entity(parts, entity_of([first, second, third])?).await,
             Id::EntityPut => {
                 self.entity_put(parts, body, entity_of([first, second, third])?, facts).await
             }

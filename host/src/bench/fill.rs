@@ -151,7 +151,7 @@ async fn make(router: &Router, task: &Task, number: u64) -> anyhow::Result<()> {
                 CallResult::Reply(_) => return Ok(()),
                 other => bail!("{entity} came to {other:?}"),
             },
-            Err(Refusal::Overloaded { .. } | Refusal::TimedOut(_)) => {
+            Err(Refusal::Overloaded { .. } | Refusal::TimedOut { .. }) => {
                 task.refused.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(limits::BENCH_LOOK).await;
             }

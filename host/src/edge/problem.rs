@@ -249,7 +249,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::Paused => (StatusCode::SERVICE_UNAVAILABLE, "paused"),
             Refusal::Removed => (StatusCode::CONFLICT, "entity_removed"),
-            Refusal::TimedOut(_) => (StatusCode::GATEWAY_TIMEOUT, "result_timeout"),
+            Refusal::TimedOut { .. } => (StatusCode::GATEWAY_TIMEOUT, "result_timeout"),
         };
         let problem = Self::new(status, code, refusal.to_string());
         match refusal {
@@ -259,7 +259,7 @@ impl From<Refusal> for Problem {
             | Refusal::Unavailable(_) => problem.retry_after_s(limits::RETRY_AFTER.as_secs()),
             Refusal::Paused => problem.retry_after_s(limits::RETRY_AFTER.as_secs()),
             // Safe with an Idempotency-Key: the retry attaches to the command that still runs.
-            Refusal::TimedOut(_) => problem.retryable(),
+            Refusal::TimedOut { id, .. } => problem.id(id).retryable(),
             Refusal::IdempotencyMismatch | Refusal::Removed => problem,
         }
     }
@@ -335,7 +335,13 @@ mod tests {
             (Refusal::IdempotencyMismatch, 422, "idempotency_mismatch", false, None),
             (Refusal::Paused, 503, "paused", true, Some("1")),
             (Refusal::Removed, 409, "entity_removed", false, None),
-            (Refusal::TimedOut(30_000), 504, "result_timeout", true, None),
+            (
+                Refusal::TimedOut { ms: 30_000, id: MessageId(42) },
+                504,
+                "result_timeout",
+                true,
+                None,
+            ),
         ];
         for (refusal, status, code, retryable, retry_after) in cases {
             let detail = refusal.to_string();
@@ -350,6 +356,15 @@ mod tests {
             assert_eq!(document["detail"], detail);
             assert_eq!(document["source"], "ingress");
         }
+    }
+
+    #[tokio::test]
+    async fn who_waited_too_long_is_told_by_which_id_to_ask() {
+        let id = MessageId(42);
+        let (parts, document) = shown(Refusal::TimedOut { ms: 30_000, id }.into()).await;
+        assert_eq!(parts.headers["keystead-id"], id.to_string());
+        assert_eq!(document["id"], id.to_string());
+        assert!(document["detail"].as_str().is_some_and(|text| text.contains(&id.to_string())));
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, path, time};
 use crate::ids::MessageId;
 use crate::limits;
-use crate::partition::request::{Cancelled, MessageStatus};
+use crate::partition::request::{Cancelled, MessageStatus, Sees};
 
 impl Ingress {
     /// `GET /v1/messages/{id}?wait=30s`.
@@ -25,14 +25,14 @@ impl Ingress {
     ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
         let wait = wait(parts.uri.query())?;
-        self.seen(id, caller).await?;
+        let sees = sees(caller);
         let mut closing = self.closing.clone();
         let status = tokio::select! {
             biased;
-            status = self.router.message(id, wait) => status,
+            status = self.router.message(id, wait, &sees) => status,
             // A long wait would only hold the shutdown up: say how it stands.
             () = closing.begun(), if !wait.is_zero() => {
-                self.router.message(id, Duration::ZERO).await
+                self.router.message(id, Duration::ZERO, &sees).await
             }
         };
         status_reply(id, status?.into_inner())
@@ -47,20 +47,16 @@ impl Ingress {
     ) -> Result<Reply, Problem> {
         let id = message_id(id)?;
         Params::new(parts.uri.query())?.finish("cancelling takes none")?;
-        self.seen(id, caller).await?;
-        cancelled_reply(id, self.router.cancel(id).await?.into_inner())
+        cancelled_reply(id, self.router.cancel(id, sees(caller)).await?.into_inner())
     }
+}
 
-    /// Lets through who may see the message. One that has ended is nobody's any more but whose who knows its id: that
-    /// was told to its sender alone, and half of it is chance.
-    async fn seen(&self, id: MessageId, caller: &Caller) -> Result<(), Problem> {
-        if caller.sees_all() {
-            return Ok(());
-        }
-        match self.router.message_app(id).await?.into_inner() {
-            Some(app) if !caller.sees(&app) => Err(unknown(id)),
-            _ => Ok(()),
-        }
+/// Whose messages a caller may know of: to others there is no difference between one that is not theirs and one that
+/// never was.
+fn sees(caller: &Caller) -> Sees {
+    match caller.apps() {
+        None => Sees::All,
+        Some(apps) => Sees::Apps(apps.clone()),
     }
 }
 

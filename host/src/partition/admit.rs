@@ -20,9 +20,10 @@ use crate::record::message::{Message, Origin};
 use crate::record::outcome::{Ending, Outcome, Remembered, fingerprint};
 
 impl Core {
-    /// Runs a command once and answers when its result is durable.
-    pub(crate) fn call(
+    /// Runs a command once and answers when its result is durable. Its id is `id`, or one that is made for it.
+    pub(crate) fn call_as(
         &mut self,
+        id: Option<MessageId>,
         invocation: Invocation,
         reply: oneshot::Sender<Answered<Answer>>,
     ) {
@@ -41,7 +42,7 @@ impl Core {
         if let Err(refusal) = self.running_allowed(&invocation.entity) {
             return drop(reply.send(Err(refusal)));
         }
-        let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
+        let message = self.compose(id, invocation, Origin::Ingress { retention_s: 0 });
         if let Some(key) = &idempotency {
             let flight = InFlight { id: message.id, fingerprint: key.fingerprint };
             self.keyed.insert(key.row.clone(), flight);
@@ -70,7 +71,7 @@ impl Core {
             }
         }
         let retention_s = self.apps.settings(invocation.entity.app()).retention_s;
-        let message = self.compose(invocation, Origin::Ingress { retention_s });
+        let message = self.compose(None, invocation, Origin::Ingress { retention_s });
         let (id, target) = (message.id, message.target.clone());
         let seq = self.ledger.next_seq();
         let now_ms = self.clock.now_ms();
@@ -105,7 +106,7 @@ impl Core {
             let refusal = Refusal::Overloaded { what: "guest calls in progress" };
             return drop(reply.send(Err(refusal)));
         }
-        let message = self.compose(invocation, Origin::Ingress { retention_s: 0 });
+        let message = self.compose(None, invocation, Origin::Ingress { retention_s: 0 });
         let query = Query { reply, retries: limits::OUTDATED_RETRIES_MAX };
         self.run(Work::Query(query), message, 1);
     }
@@ -139,9 +140,15 @@ impl Core {
         }))
     }
 
-    fn compose(&self, invocation: Invocation, origin: Origin) -> Arc<Message> {
+    fn compose(
+        &self,
+        id: Option<MessageId>,
+        invocation: Invocation,
+        origin: Origin,
+    ) -> Arc<Message> {
         let Invocation { entity, handler, input, content_type, trace, .. } = invocation;
-        let id = MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
+        let new = || MessageId::new(self.clock.now_ms(), &entity, self.clock.chance());
+        let id = id.unwrap_or_else(new);
         let target = entity;
         Arc::new(Message { id, target, handler, input, content_type, trace, origin, then: None })
     }

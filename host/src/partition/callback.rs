@@ -89,7 +89,8 @@ impl Core {
         let retention_s = self.apps.settings(message.target.app()).retention_s;
         let ending = Ending::Settled { proof, fingerprint: using.fingerprint };
         let expires_ms = self.clock.now_ms() + retention_s * 1_000;
-        let outcome = Arc::new(Outcome { ending, version: 0, expires_ms });
+        let app = Some(message.target.app().into());
+        let outcome = Arc::new(Outcome { ending, version: 0, expires_ms, app });
         let id = message.id;
         let ops = vec![
             Op::Unschedule { due_ms, seq },

@@ -143,7 +143,7 @@ fn purge(writer: &mut Writer<'_>, now_ms: u64) -> Result<(), StorageError> {
 /// When a row is forgotten; at once when it cannot be read, for nobody could use it.
 fn expires_ms(table: Table, row: &[u8]) -> u64 {
     match table {
-        Table::Outcomes => record::decode::<Outcome>("outcome", row).map_or(0, |o| o.expires_ms),
+        Table::Outcomes => Outcome::of_row(row).map_or(0, |o| o.expires_ms),
         _ => record::decode::<Remembered>("idempotency key", row).map_or(0, |m| m.expires_ms),
     }
 }

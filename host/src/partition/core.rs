@@ -14,6 +14,7 @@ use super::commit::{Append, Commit, Released};
 use super::cut::Cuts;
 use super::executor::{Direct, Executed, Job};
 use super::history::History;
+use super::late::Late;
 use super::ledger::{Ledger, Pending};
 use super::mailbox::Mailboxes;
 use super::operate::Operation;
@@ -128,6 +129,7 @@ pub(crate) struct Core {
     /// By the monotonic clock: a wall clock that is set back must not hold up checkpoints.
     next_checkpoint: Duration,
     pub(crate) cuts: Cuts,
+    pub(crate) late: Late,
     closing: bool,
     poisoned: Option<String>,
 }
@@ -169,6 +171,7 @@ impl Core {
             checkpointed,
             checkpoints: 0,
             cuts: Cuts::default(),
+            late: Late::default(),
             closing: false,
             poisoned: None,
         };

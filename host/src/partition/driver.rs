@@ -21,6 +21,7 @@ use super::finish::answer_directly;
 use super::request::Threads;
 use super::{PartitionConfig, Request, checkpoint, commit, recover};
 use crate::clock::Clock;
+use crate::ids::{EntityRef, MessageId};
 use crate::limits;
 use crate::metrics;
 
@@ -117,6 +118,11 @@ impl Driver {
         let ready = self.drive(None, Thread::Caller);
         self.run_here(ready);
         left
+    }
+
+    /// An id for a message to this entity.
+    pub(super) fn new_id(&self, entity: &EntityRef) -> MessageId {
+        MessageId::new(self.clock.now_ms(), entity, self.clock.chance())
     }
 
     /// How its executor's threads are doing.

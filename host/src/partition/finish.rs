@@ -89,6 +89,7 @@ impl Core {
                     }
                 }
                 self.mailboxes.done(&entity);
+                self.forget_late(&entity);
                 self.operate_now(&entity);
                 self.dispatch(&entity);
             }
@@ -264,7 +265,7 @@ impl Core {
         };
         match caller.idempotency {
             Some(key) => drop(self.keyed.remove(&key.row)),
-            None => self.recent.push(cause, answer.clone()),
+            None => self.recent.push(cause, entry.message.target.clone(), answer.clone()),
         }
         self.commit.reply(cause, answer, reply);
     }
@@ -285,7 +286,8 @@ impl Core {
         };
         let id = entry.message.id;
         let expires_ms = self.clock.now_ms() + retention_s * 1_000;
-        let outcome = Arc::new(Outcome { ending, version, expires_ms });
+        let app = Some(entry.message.target.app().into());
+        let outcome = Arc::new(Outcome { ending, version, expires_ms, app });
         delta.ops.push(Op::Outcome { id, outcome: outcome.clone() });
         if let Some(key) = key {
             let mark = Arc::new(Remembered { id, fingerprint: key.fingerprint, expires_ms });

@@ -13,8 +13,8 @@ use super::ledger::{Pending, Place};
 use super::letters::letter;
 use super::reply::End;
 use super::request::{
-    Answered, Cancelled, EntityInfo, MessageStatus, Scope, Stage, StateEntry, TimerEntry,
-    readable_value,
+    Answered, Cancelled, EntityInfo, MessageStatus, Refusal, Scope, Sees, Stage, StateEntry,
+    TimerEntry, readable_value,
 };
 use super::rows::Rows;
 use super::view::{EntityView, ReadError, ScanBounds};
@@ -30,8 +30,17 @@ impl Core {
         &mut self,
         id: MessageId,
         wait: bool,
+        sees: &Sees,
         reply: oneshot::Sender<Answered<MessageStatus>>,
     ) {
+        match self.may_know(id, sees) {
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+            Ok(false) => {
+                let applied = self.commit.applied();
+                return self.commit.reply(applied, MessageStatus::Unknown, reply);
+            }
+            Ok(true) => {}
+        }
         if let Some(answer) = self.recent.get(id) {
             let (cause, answer) = (answer.cause, answer.value.clone());
             return self.commit.reply(cause, MessageStatus::Done(answer), reply);
@@ -47,8 +56,10 @@ impl Core {
         if let Some((cause, answer)) = kept {
             return self.commit.reply(cause, MessageStatus::Done(answer), reply);
         }
+        let late = self.late_stage(id);
         let status = match self.ledger.place(id) {
-            None => MessageStatus::Unknown,
+            None if late.is_some() && wait => return self.wait_for(id, Waiter::Status(reply)),
+            None => late.map_or(MessageStatus::Unknown, MessageStatus::Pending),
             Some(Place::Dead) => MessageStatus::Dead(letter(&self.ledger.dead[&id])),
             Some(_) if wait => return self.wait_for(id, Waiter::Status(reply)),
             Some(place) => MessageStatus::Pending(self.stage(place, now_ms)),
@@ -69,24 +80,37 @@ impl Core {
         }
     }
 
-    /// The app that a message is for which waits or is parked.
-    pub(crate) fn message_app(
+    /// Cancels a message that has not started.
+    pub(crate) fn cancel(
         &mut self,
         id: MessageId,
-        reply: oneshot::Sender<Answered<Option<String>>>,
+        sees: &Sees,
+        reply: oneshot::Sender<Answered<Cancelled>>,
     ) {
-        let waiting = self.ledger.waiting(id).map(|message| message.target.app());
-        let parked = || self.ledger.dead.get(&id).map(|dead| dead.message.target.app());
-        let app = waiting.or_else(parked).map(str::to_owned);
-        self.commit.reply(self.commit.applied(), app, reply);
+        match self.may_know(id, sees) {
+            Ok(true) => self.take_away(id, false, reply),
+            Ok(false) => self.commit.reply(self.commit.applied(), Cancelled::Unknown, reply),
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
     }
 
-    /// Cancels a message that has not started.
-    pub(crate) fn cancel(&mut self, id: MessageId, reply: oneshot::Sender<Answered<Cancelled>>) {
-        self.take_away(id, false, reply);
+    /// Whether somebody may hear of a message, wherever it is. What does not say whose it was, because an older build
+    /// kept its outcome, is for those who see all.
+    fn may_know(&mut self, id: MessageId, sees: &Sees) -> Result<bool, Refusal> {
+        let Sees::Apps(apps) = sees else { return Ok(true) };
+        if let Some(message) = self.ledger.message(id) {
+            return Ok(apps.contains(message.target.app()));
+        }
+        if let Some(entity) = self.recent.entity(id).or_else(|| self.late.entity(id)) {
+            return Ok(apps.contains(entity.app()));
+        }
+        let outcome = self.view.outcome(id);
+        let outcome = self.readable(outcome)?;
+        let app = outcome.as_ref().and_then(|outcome| outcome.value.app.as_deref());
+        Ok(app.is_some_and(|app| apps.contains(app)))
     }
 
-    /// The same; an operator may cancel callbacks, too.
+    /// Takes a message away that has not started; an operator may cancel callbacks, too.
     pub(crate) fn take_away(
         &mut self,
         id: MessageId,
@@ -116,7 +140,8 @@ impl Core {
                 (Cancelled::Yes, position)
             }
             None => {
-                let ended = self.recent.get(id).is_some() || self.ledger.place(id).is_some();
+                let runs = self.ledger.place(id).is_some() || self.late_stage(id).is_some();
+                let ended = self.recent.get(id).is_some() || runs;
                 let outcome = self.view.outcome(id);
                 let cancelled = match self.readable(outcome) {
                     Ok(None) if !ended => Cancelled::Unknown,
@@ -259,13 +284,13 @@ pub(crate) struct Portrait {
 }
 
 impl Portrait {
-    /// The entity with its state; `None` when it has none and nothing waits for it.
-    pub(crate) fn paint(&self) -> Result<Option<EntityInfo>, ReadError> {
+    /// The entity with its state beyond the key `after`; `None` when it has none and nothing waits for it.
+    pub(crate) fn paint(&self, after: &[u8]) -> Result<Option<EntityInfo>, ReadError> {
         let prefix = keys::entity_prefix(&self.entity);
         let version = self.view.version(&prefix)?;
         let removed = version > 0 && self.view.removed(&prefix)? == version;
-        let (rows, more_state) = self.rows(&prefix)?;
-        let nothing = version == 0 && rows.is_empty();
+        let (rows, more_state) = self.rows(&prefix, after)?;
+        let nothing = version == 0 && rows.is_empty() && after.is_empty();
         if nothing && self.pending.is_none() && self.mailbox == 0 {
             return Ok(None);
         }
@@ -295,8 +320,9 @@ impl Portrait {
     }
 
     /// Its rows, and whether there are more than may be shown.
-    fn rows(&self, prefix: &[u8]) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
-        let (mut all, mut bytes, mut start) = (vec![], 0, vec![]);
+    fn rows(&self, prefix: &[u8], after: &[u8]) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
+        // No key is empty, so this is before the first one or right behind another.
+        let (mut all, mut bytes, mut start) = (vec![], 0, [after, &b"\0"[..]].concat());
         loop {
             let bounds = ScanBounds {
                 start: &start,

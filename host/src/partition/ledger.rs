@@ -13,6 +13,7 @@ use crate::ids::{EntityRef, MessageId, Position};
 use crate::record::delta::Op;
 use crate::record::keys;
 use crate::record::message::{DeadLetter, Message, Queued};
+use crate::record::outcome::{OldOutcome, Outcome};
 use crate::record::{self, Corrupt, scope};
 use crate::state::{Snapshot, Table};
 
@@ -130,6 +131,7 @@ impl Ledger {
             Op::Enqueue { .. }
             | Op::Schedule { .. }
             | Op::Outcome { .. }
+            | Op::OldOutcome { .. }
             | Op::Remember { .. }
             | Op::Rewrite { .. }
             | Op::Pause { .. } => true,
@@ -183,9 +185,10 @@ impl Ledger {
             Op::DropDead { id } => {
                 self.exhume(*id, table);
             }
-            Op::Outcome { id, outcome } => {
-                table.bytes += 256;
-                table.outcomes.insert(*id, Stamped { cause: position, value: outcome.clone() });
+            Op::Outcome { id, outcome } => keep(*id, outcome.clone(), position, table),
+            Op::OldOutcome { id, outcome } => {
+                let outcome = Outcome::from(OldOutcome::clone(outcome));
+                keep(*id, Arc::new(outcome), position, table);
             }
             Op::Remember { entity, key, mark } => {
                 table.bytes += 256 + key.len();
@@ -486,6 +489,11 @@ impl Ledger {
             self.pending.remove(entity);
         }
     }
+}
+
+fn keep(id: MessageId, outcome: Arc<Outcome>, cause: Position, table: &mut Memtable) {
+    table.bytes += outcome.bytes();
+    table.outcomes.insert(id, Stamped { cause, value: outcome });
 }
 
 fn remove_from(

@@ -17,6 +17,8 @@ mod finish;
 pub(crate) mod history;
 mod inspect;
 pub(crate) mod journey;
+mod kinds;
+mod late;
 mod ledger;
 mod letters;
 mod mailbox;
@@ -42,11 +44,13 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use self::callback::Use;
@@ -55,10 +59,12 @@ use self::driver::Driver;
 use self::history::Past;
 use self::inspect::{Listing, Portrait};
 use self::journey::Live;
+use self::kinds::Kinds;
+use self::late::Left;
 use self::reply::End;
 use self::request::{
     Accepted, Answer, Answered, CallbackUsed, Cancelled, EntityInfo, Invocation, MessageStatus,
-    PartitionStatus, Refusal, Send, Verdict,
+    PartitionStatus, Refusal, Sees, Send, Verdict,
 };
 use crate::clock::{self, Clock};
 use crate::engine::Engine;
@@ -86,18 +92,19 @@ pub struct PartitionConfig {
 
 /// A request to the state machine.
 enum Request {
-    Call(Invocation, oneshot::Sender<Answered<Answer>>),
+    Call(MessageId, Invocation, oneshot::Sender<Answered<Answer>>),
     Send(Send, oneshot::Sender<Answered<Accepted>>),
     Read(Invocation, oneshot::Sender<Answered<Answer>>),
-    Message(MessageId, bool, oneshot::Sender<Answered<MessageStatus>>),
-    Cancel(MessageId, oneshot::Sender<Answered<Cancelled>>),
-    MessageApp(MessageId, oneshot::Sender<Answered<Option<String>>>),
+    Message(MessageId, bool, Sees, oneshot::Sender<Answered<MessageStatus>>),
+    Cancel(MessageId, Sees, oneshot::Sender<Answered<Cancelled>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
+    Kinds(String, oneshot::Sender<Answered<Kinds>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     /// What operators ask for, which is rare and of many kinds.
     Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
     UseCallback(Use, oneshot::Sender<Answered<CallbackUsed>>),
     Cut(oneshot::Sender<Answered<Arc<Snapshot>>>),
+    Left(Left, oneshot::Sender<MessageId>),
     Past(oneshot::Sender<Answered<Past>>),
     Live(Vec<MessageId>, oneshot::Sender<Answered<Vec<Live>>>),
     Status(oneshot::Sender<PartitionStatus>),
@@ -134,14 +141,19 @@ impl Partition {
         Ok((Self { driver }, PartitionThread(thread)))
     }
 
-    /// Runs a command once; answers when its result is durable.
+    /// Runs a command once; answers when its result is durable. Who waits too long is told by which id to ask.
     ///
     /// # Errors
     /// [`Refusal`].
     pub async fn call(&self, invocation: Invocation) -> Answered<Answer> {
-        let answer = self.ask(|to| Request::Call(invocation, to));
-        let answer = clock::within(limits::CALL_WAIT_MAX, answer).await;
-        answer.unwrap_or(Err(Refusal::TimedOut(limits::CALL_WAIT_MAX.as_millis() as u64)))
+        let entity = invocation.entity.clone();
+        let id = self.driver.new_id(&entity);
+        let left = Left { id, entity, key: invocation.idempotency_key.clone() };
+        let answer = self.ask(|to| Request::Call(id, invocation, to));
+        match clock::within(limits::CALL_WAIT_MAX, answer).await {
+            Some(answer) => answer,
+            None => Err(self.leave(left).await),
+        }
     }
 
     /// Queues a command durably.
@@ -164,30 +176,27 @@ impl Partition {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn message(&self, id: MessageId, wait: Duration) -> Answered<MessageStatus> {
+    pub async fn message(
+        &self,
+        id: MessageId,
+        wait: Duration,
+        sees: &Sees,
+    ) -> Answered<MessageStatus> {
         if !wait.is_zero() {
-            let ended = self.ask(|to| Request::Message(id, true, to));
+            let ended = self.ask(|to| Request::Message(id, true, sees.clone(), to));
             if let Ok(status) = tokio::time::timeout(wait, ended).await {
                 return status;
             }
         }
-        self.ask(|to| Request::Message(id, false, to)).await
-    }
-
-    /// The app that a message is for which waits or is parked.
-    ///
-    /// # Errors
-    /// [`Refusal`].
-    pub async fn message_app(&self, id: MessageId) -> Answered<Option<String>> {
-        self.ask(|to| Request::MessageApp(id, to)).await
+        self.ask(|to| Request::Message(id, false, sees.clone(), to)).await
     }
 
     /// Cancels a message that has not started.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn cancel(&self, id: MessageId) -> Answered<Cancelled> {
-        self.ask(|to| Request::Cancel(id, to)).await
+    pub async fn cancel(&self, id: MessageId, sees: Sees) -> Answered<Cancelled> {
+        self.ask(|to| Request::Cancel(id, sees, to)).await
     }
 
     /// A page of entities in key order.
@@ -209,13 +218,22 @@ impl Partition {
         .await
     }
 
-    /// One entity.
+    /// The types of an app that have entities here, in order.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
+    pub async fn kinds(&self, app: &str) -> Answered<BTreeSet<String>> {
+        let kinds = self.ask(|to| Request::Kinds(app.into(), to)).await?;
+        aside(move || kinds.map(Kinds::walk).transpose()).await
+    }
+
+    /// One entity; of its state what comes after the key `after`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef, after: Bytes) -> Answered<Option<EntityInfo>> {
         let portrait = self.ask(|to| Request::Show(entity, to)).await?;
-        aside(move || portrait.map(|portrait| portrait.paint()).transpose()).await
+        aside(move || portrait.map(|portrait| portrait.paint(&after)).transpose()).await
     }
 
     /// Resolves or rejects a callback.
@@ -289,6 +307,18 @@ impl Partition {
         self.driver.close();
     }
 
+    /// The caller leaves, with the id of what goes on.
+    async fn leave(&self, left: Left) -> Refusal {
+        let (own, (to, which)) = (left.id, oneshot::channel());
+        let asked = self.push(Request::Left(left, to));
+        let which = tokio::time::timeout(limits::LEAVE_WAIT_MAX, which);
+        let id = match asked {
+            Ok(()) => which.await.ok().and_then(Result::ok).unwrap_or(own),
+            Err(_) => own,
+        };
+        Refusal::TimedOut { ms: limits::CALL_WAIT_MAX.as_millis() as u64, id }
+    }
+
     async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Answered<T>>) -> Request,
@@ -343,17 +373,18 @@ impl Apps for Registry {
 impl Request {
     fn handle(self, core: &mut Core) {
         match self {
-            Self::Call(invocation, to) => core.call(invocation, to),
+            Self::Call(id, invocation, to) => core.call_as(Some(id), invocation, to),
             Self::Send(send, to) => core.send(send, to),
             Self::Read(invocation, to) => core.read(invocation, to),
-            Self::Message(id, wait, to) => core.message(id, wait, to),
-            Self::Cancel(id, to) => core.cancel(id, to),
-            Self::MessageApp(id, to) => core.message_app(id, to),
+            Self::Message(id, wait, sees, to) => core.message(id, wait, &sees, to),
+            Self::Cancel(id, sees, to) => core.cancel(id, &sees, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
+            Self::Kinds(app, to) => core.kinds(app, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),
             Self::Cut(to) => core.cut(to),
+            Self::Left(left, to) => core.leave(left, to),
             Self::Past(to) => core.past(to),
             Self::Live(ids, to) => core.tell_live(&ids, to),
             Self::Status(to) => drop(to.send(core.status())),

@@ -115,6 +115,7 @@ impl Core {
     /// A call that has not started ends without an effect.
     pub(crate) fn refuse_call(&mut self, entry: super::core::Entry, refusal: &Refusal) {
         let Some(caller) = entry.call else { return };
+        self.late.forget(entry.message.id);
         if let Some(key) = caller.idempotency {
             self.keyed.remove(&key.row);
         }

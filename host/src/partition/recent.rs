@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 
 use super::request::{Answer, CallResult};
 use super::view::Stamped;
-use crate::ids::{MessageId, Position};
+use crate::ids::{EntityRef, MessageId, Position};
 use crate::limits;
 
 /// Answers by a few bits of their ids, each bucket oldest first. A hash map that forgets as fast as it learns
 /// rehashes for ever, which was 8 % of a call.
 pub(crate) struct Recent {
-    buckets: Vec<VecDeque<Stamped<Answer>>>,
+    buckets: Vec<VecDeque<(EntityRef, Stamped<Answer>)>>,
     /// Whose turn it is to forget: the bucket of each answer, oldest first.
     order: VecDeque<u16>,
     bytes: usize,
@@ -26,24 +26,32 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Remembers an answer and forgets the oldest beyond the bounds.
-    pub(crate) fn push(&mut self, cause: Position, answer: Answer) {
+    /// Remembers an answer of `entity` and forgets the oldest beyond the bounds.
+    pub(crate) fn push(&mut self, cause: Position, entity: EntityRef, answer: Answer) {
         self.bytes += size(&answer);
         let bucket = bucket(answer.id);
         self.order.push_back(bucket);
-        self.buckets[usize::from(bucket)].push_back(Stamped { cause, value: answer });
+        self.buckets[usize::from(bucket)].push_back((entity, Stamped { cause, value: answer }));
         while self.order.len() > limits::RECENT_OUTCOMES_MAX
             || self.bytes > limits::RECENT_OUTCOME_BYTES_MAX
         {
             let Some(oldest) = self.order.pop_front() else { break };
             let gone = self.buckets[usize::from(oldest)].pop_front();
-            self.bytes -= gone.map_or(0, |gone| size(&gone.value));
+            self.bytes -= gone.map_or(0, |(_, gone)| size(&gone.value));
         }
     }
 
     pub(crate) fn get(&self, id: MessageId) -> Option<&Stamped<Answer>> {
-        let bucket = &self.buckets[usize::from(bucket(id))];
-        bucket.iter().find(|answer| answer.value.id == id)
+        self.find(id).map(|(_, answer)| answer)
+    }
+
+    /// Whose answer it is.
+    pub(crate) fn entity(&self, id: MessageId) -> Option<&EntityRef> {
+        self.find(id).map(|(entity, _)| entity)
+    }
+
+    fn find(&self, id: MessageId) -> Option<&(EntityRef, Stamped<Answer>)> {
+        self.buckets[usize::from(bucket(id))].iter().find(|(_, answer)| answer.value.id == id)
     }
 }
 
@@ -71,7 +79,7 @@ mod tests {
             let result = CallResult::Reply(body.clone());
             let id = MessageId(n);
             let answer = Answer { id, result, version: 0, replayed: false, expires_ms: None };
-            recent.push(Position(1), answer);
+            recent.push(Position(1), EntityRef::new("a", "t", "k").expect("valid"), answer);
         }
         assert!(recent.get(MessageId(0)).is_none());
         assert!(recent.get(MessageId(3)).is_some());

@@ -4,6 +4,8 @@
 mod operate;
 mod shown;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -94,6 +96,15 @@ pub struct Accepted {
     pub expires_ms: Option<u64>,
 }
 
+/// Whose messages somebody may know of.
+#[derive(Debug, Clone)]
+pub enum Sees {
+    /// Everybody's.
+    All,
+    /// Those that are for entities of these apps.
+    Apps(BTreeSet<String>),
+}
+
 /// Where a message is.
 #[derive(Debug, Clone)]
 pub enum MessageStatus {
@@ -103,7 +114,7 @@ pub enum MessageStatus {
     Pending(Stage),
     /// It is parked as a dead letter.
     Dead(DeadLetterInfo),
-    /// Nothing of that id is known (any more).
+    /// Nothing of that id is known (any more), or nothing that whoever asks may know.
     Unknown,
 }
 
@@ -445,8 +456,13 @@ pub enum Refusal {
     #[error("this entity is being removed; nothing of this command happened")]
     Removed,
     /// The wait for the result took too long; the command may still take effect.
-    #[error("no result within {0} ms; the command may still take effect")]
-    TimedOut(u64),
+    #[error("no result within {ms} ms; it may still take effect: ask for {id}")]
+    TimedOut {
+        /// How long it was.
+        ms: u64,
+        /// By which to ask what came of it.
+        id: MessageId,
+    },
 }
 
 /// A durable answer or a refusal.

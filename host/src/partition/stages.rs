@@ -74,7 +74,7 @@ impl Machine {
     pub fn admit(&mut self, calls: Vec<Invocation>) {
         for call in calls {
             let (to, answer) = oneshot::channel();
-            self.core.call(call, to);
+            self.core.call_as(None, call, to);
             self.callers.push(answer);
         }
         self.collect();

@@ -212,7 +212,8 @@ impl View {
             return Ok(Some(found.clone()));
         }
         let row = self.base.get(Table::Outcomes, &keys::message(id))?;
-        row.map(|bytes| checkpointed("outcome", &bytes)).transpose()
+        let kept = row.map(|bytes| Outcome::of_row(&bytes)).transpose()?;
+        Ok(kept.map(|kept| Stamped { cause: Position(0), value: Arc::new(kept) }))
     }
 
     /// What an idempotency key stands for; `key` is made by [`keys::idempotency`].

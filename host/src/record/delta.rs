@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
-use super::outcome::{Outcome, Remembered};
+use super::outcome::{OldOutcome, Outcome, Remembered};
 use crate::ids::{EntityRef, MessageId};
 use crate::partition::request::Scope;
 
@@ -94,12 +94,12 @@ pub enum Op {
         /// The message.
         id: MessageId,
     },
-    /// An outcome to remember.
-    Outcome {
+    /// An outcome to remember, as builds of formats 2 and 3 wrote it.
+    OldOutcome {
         /// The message.
         id: MessageId,
         /// How it ended.
-        outcome: Arc<Outcome>,
+        outcome: Arc<OldOutcome>,
     },
     /// An `Idempotency-Key` to remember.
     Remember {
@@ -141,6 +141,13 @@ pub enum Op {
         scope: Scope,
         /// Whether it is paused now.
         paused: bool,
+    },
+    /// An outcome to remember.
+    Outcome {
+        /// The message.
+        id: MessageId,
+        /// How it ended.
+        outcome: Arc<Outcome>,
     },
 }
 
@@ -250,6 +257,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::message::tests::{entity, message};
+    use super::super::outcome::Ending;
     use super::*;
     use crate::record::{decode, encode};
 
@@ -295,6 +303,15 @@ mod tests {
             }),
             (entity(), any::<bool>())
                 .prop_map(|(one, paused)| Op::Pause { scope: Scope::Entity(one), paused }),
+            (n, any::<bool>()).prop_map(|(n, old)| {
+                let (id, ending) = (MessageId(n.into()), Ending::Reply(Bytes::from_static(b"1")));
+                let outcome = OldOutcome { ending, version: n, expires_ms: n };
+                if old {
+                    return Op::OldOutcome { id, outcome: Arc::new(outcome) };
+                }
+                let outcome = Outcome { app: Some("bank".into()), ..outcome.into() };
+                Op::Outcome { id, outcome: Arc::new(outcome) }
+            }),
         ]
     }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::delta::{Batch, Delta, EntityWrites, Forming, Op};
 use super::message::{DeadLetter, Message, Origin, Queued};
-use super::outcome::{Ending, Outcome, Rejection, Remembered};
+use super::outcome::{Ending, OldOutcome, Outcome, Rejection, Remembered};
 use super::{FORMAT, decode, encode, keys};
 use crate::engine::Continuation;
 use crate::ids::{EntityRef, MessageId};
@@ -181,7 +181,9 @@ fn outcome(source: &mut Source<'_>) -> Outcome {
         }),
         _ => Ending::Settled { proof: [source.byte(); 32], fingerprint: [source.byte(); 16] },
     };
-    Outcome { ending, version: source.number(), expires_ms: source.number() }
+    let old = OldOutcome { ending, version: source.number(), expires_ms: source.number() };
+    let app = source.flag().then(|| source.text(5).into());
+    Outcome { app, ..old.into() }
 }
 
 fn remembered(source: &mut Source<'_>) -> Remembered {
@@ -192,7 +194,7 @@ fn remembered(source: &mut Source<'_>) -> Remembered {
 fn op(source: &mut Source<'_>) -> Op {
     let (seq, due_ms) = (source.number(), source.number());
     let id = MessageId(seq.into());
-    match source.below(11) {
+    match source.below(12) {
         0 => Op::Enqueue { seq, message: Arc::new(message(source)) },
         1 => Op::Dequeue { seq },
         2 => Op::Schedule { due_ms, seq, message: Arc::new(message(source)) },
@@ -203,6 +205,10 @@ fn op(source: &mut Source<'_>) -> Op {
         7 => Op::Unpark { id, seq },
         8 => Op::DropDead { id },
         9 => Op::Outcome { id, outcome: Arc::new(outcome(source)) },
+        10 => {
+            let Outcome { ending, version, expires_ms, .. } = outcome(source);
+            Op::OldOutcome { id, outcome: Arc::new(OldOutcome { ending, version, expires_ms }) }
+        }
         _ => Op::Remember {
             entity: entity(source),
             key: source.text(5),

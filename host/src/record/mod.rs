@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 
 /// The version byte of every value written by this build, and of the data folder as a whole. 2: messages
 /// carry a continuation, and callbacks. 3: what operators do to entities, pauses, and a dead letter's old place.
-pub const FORMAT: u8 = 3;
-/// The oldest version that this build reads. What 3 added stands at the ends of enums, so that all of 2 reads as
-/// it is, but for dead letters.
+/// 4: outcomes say whose they are.
+pub const FORMAT: u8 = 4;
+/// The oldest version that this build reads. What later ones added stands at the ends of enums, so that all of 2 reads
+/// as it is, but for rows of dead letters and outcomes.
 pub const FORMAT_OLDEST: u8 = 2;
 
 /// Bytes in a data file that are not what was written there.

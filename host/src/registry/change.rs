@@ -277,7 +277,7 @@ impl Registry {
         let (served, mut record) = (self.served_or_unknown(app)?, self.record_of(app)?);
         let mut document = serde_json::json!(record.config);
         merge(&mut document, patch);
-        let config: AppConfig = serde_json::from_value(document)
+        let config: AppConfig = serde_path_to_error::deserialize(document)
             .map_err(|error| ChangeError::BadSetting(format!("the settings: {error}")))?;
         config.validate()?;
         let secrets = &served.live.secrets;

@@ -86,7 +86,7 @@ pub(super) const ROWS: [Row; 35] = [
     row(503, "unavailable", ALL, HOST_BUSY, "this entity's partition is not available: the host is shutting down"),
     row(503, "too_many_connections", ALL, HOST_BUSY, "the host has as many open connections as it may; try again later"),
     row(504, "deadline_exceeded", OUTCOME, GUEST_FAILED, "ran longer than its deadline of 5000 ms"),
-    row(504, "result_timeout", &[Call], HOST_BUSY, "no result within 30000 ms; the command may still take effect"),
+    row(504, "result_timeout", &[Call], HOST_BUSY, "no result within 30000 ms; it may still take effect: ask for msg_…"),
 ];
 
 /// References to a route's errors, by status.

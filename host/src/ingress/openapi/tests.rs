@@ -9,6 +9,7 @@ use jsonschema::Validator;
 use super::*;
 use crate::edge::Source;
 use crate::engine::Trap;
+use crate::ids::MessageId;
 use crate::partition::request::{CallFailure, Refusal};
 
 const OFFICIAL: &str = include_str!("../../../../tests/openapi/schema-3.1.json");
@@ -274,7 +275,7 @@ fn answers() -> Vec<(Route, Problem)> {
         all.push((Call, refusal.clone().into()));
         all.push((Send, refusal.into()));
     }
-    all.push((Call, Refusal::TimedOut(1).into()));
+    all.push((Call, Refusal::TimedOut { ms: 1, id: MessageId(1) }.into()));
     let traps = [Trap::Deadline(5), Trap::Panic("oops".into()), Trap::Stack, Trap::Memory(1)];
     for route in [Call, ReadGet, Message] {
         all.push((route, super::super::answer::failed(CallFailure::NoHandler("gone".into()))));

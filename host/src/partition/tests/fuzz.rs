@@ -157,7 +157,11 @@ impl Waiting {
                 let waiting = self.queued.values().chain(self.scheduled.values());
                 return waiting.chain(self.dead.keys()).any(|waiting| waiting == id);
             }
-            Op::Outcome { .. } | Op::Remember { .. } | Op::Rewrite { .. } | Op::Pause { .. } => {}
+            Op::Outcome { .. }
+            | Op::OldOutcome { .. }
+            | Op::Remember { .. }
+            | Op::Rewrite { .. }
+            | Op::Pause { .. } => {}
         }
         true
     }

@@ -4,7 +4,9 @@
 //! all of them. Invariant: one seed gives one run. `KEYSTEAD_SEEDS=n` runs the first n seeds of each simulation,
 //! `KEYSTEAD_SEED=n` runs that one and prints what happened; `seeds.txt` has those that failed once.
 
+mod early;
 mod fuzz;
+mod late;
 mod machine;
 mod migrations;
 mod model;
@@ -17,8 +19,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use machine::{Machine, Patience};
 
+use tokio::sync::oneshot;
+
+use super::request::{Answer, Answered, Invocation};
 use crate::ids::EntityRef;
 use crate::storage;
+
+impl super::core::Core {
+    /// A call whose id is made when it is let in, so that a refused one draws no number.
+    fn call(&mut self, invocation: Invocation, reply: oneshot::Sender<Answered<Answer>>) {
+        self.call_as(None, invocation, reply);
+    }
+}
 
 /// Lines of a run that are kept to be shown.
 const TRACE_LINES: usize = 400;

@@ -197,14 +197,18 @@ impl Model {
                 let letter = self.dead.remove(id).expect("only a dead letter is dropped");
                 ended.push((letter.message, End::Dropped));
             }
-            Op::Outcome { id, outcome } => drop(self.outcomes.insert(*id, outcome.clone())),
+            Op::Outcome { id, outcome } => self.keep(*id, outcome),
             Op::Remember { entity, key, mark } => {
                 self.keys.insert((entity.clone(), key.clone()), mark.clone());
             }
-            Op::Rewrite { .. } | Op::Silence { .. } | Op::Edit { .. } | Op::Pause { .. } => {
-                self.operate(op);
-            }
+            // What only operators do, or older builds.
+            _ => self.operate(op),
         }
+    }
+
+    fn keep(&mut self, id: MessageId, outcome: &Arc<Outcome>) {
+        assert!(outcome.app.is_some(), "{id} is nobody's");
+        self.outcomes.insert(id, outcome.clone());
     }
 
     fn park(&mut self, seq: u64, (attempts, at_ms): (u32, u64), reason: &str) -> Arc<Message> {

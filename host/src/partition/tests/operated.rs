@@ -9,6 +9,7 @@ use crate::ids::{EntityRef, MessageId};
 use crate::partition::request::Scope;
 use crate::record::delta::Op;
 use crate::record::message::Message;
+use crate::record::outcome::OldOutcome;
 
 /// What operators did, as the log says it.
 #[derive(Debug, Default)]
@@ -46,7 +47,7 @@ impl Operated {
 }
 
 impl Model {
-    /// Folds what only operators do.
+    /// Folds what only operators do, and what only older builds did.
     pub(super) fn operate(&mut self, op: &Op) {
         match op {
             Op::Rewrite { entity, version, rows, removed } => {
@@ -76,6 +77,9 @@ impl Model {
                 } else {
                     self.pauses.remove(scope)
                 };
+            }
+            Op::OldOutcome { id, outcome } => {
+                self.outcomes.insert(*id, Arc::new(OldOutcome::clone(outcome).into()));
             }
             _ => unreachable!("{op:?} is not an operator's"),
         }

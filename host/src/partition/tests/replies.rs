@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 use super::super::callback::{self, Use};
 use super::super::executor::{Job, Verdict};
 use super::super::reply::{self, End};
-use super::super::request::{Answer, Answered, CallFailure, CallResult, CallbackUsed, Invocation};
+use super::super::request::{
+    Answer, Answered, CallFailure, CallResult, CallbackUsed, Invocation, Sees,
+};
 use super::super::transaction::Draft;
 use super::super::view::ReadError;
 use super::{Machine, Patience, Run, entity, every_seed};
@@ -99,7 +101,10 @@ impl Books {
                         ended(&message);
                     }
                 }
-                Op::BackOff { .. } | Op::Outcome { .. } | Op::Remember { .. } => {}
+                Op::BackOff { .. }
+                | Op::Outcome { .. }
+                | Op::OldOutcome { .. }
+                | Op::Remember { .. } => {}
                 other => unreachable!("{other:?}: no operator is here"),
             }
         }
@@ -253,7 +258,7 @@ impl Sim {
         }
         let id = ids[self.machine.rng.random_range(0..ids.len())];
         self.machine.note(format!("cancel {id}"));
-        self.machine.core.cancel(id, oneshot::channel().0);
+        self.machine.core.cancel(id, &Sees::All, oneshot::channel().0);
     }
 
     fn settle_dead(&mut self) {

@@ -6,6 +6,7 @@
 mod audit;
 mod handlers;
 mod hear;
+mod look;
 mod menu;
 mod operators;
 
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use audit::Audit;
+use look::Lookers;
 use menu::{Act, Menu};
 use operators::Operated;
 use rand::RngExt;
@@ -31,7 +33,7 @@ use crate::partition::core::{Apps, Settings};
 use crate::partition::reply::{self, End};
 use crate::partition::request::{
     Accepted, Answer, Answered, CallResult, CallbackUsed, Cancelled, DeadSettled, Invocation,
-    MessageStatus, Send,
+    MessageStatus, Sees, Send,
 };
 use crate::state::Table;
 
@@ -157,7 +159,8 @@ enum Wait {
     Status(MessageId, Waiting<MessageStatus>),
     Cancel(MessageId, Waiting<Cancelled>),
     Callback(MessageId, Vec<u8>, Waiting<CallbackUsed>),
-    Settled(MessageId, bool, Waiting<DeadSettled>),
+    /// The dead letter's place, and whether it is final.
+    Settled(MessageId, u64, bool, Waiting<DeadSettled>),
     Operated(Operated),
     /// A key with another body.
     Mismatch(u64, Waiting<Answer>),
@@ -173,6 +176,7 @@ struct Sim {
     /// What users of a callback were told that it heard.
     accepted: BTreeMap<MessageId, Vec<u8>>,
     menu: Menu,
+    lookers: Lookers,
 }
 
 impl Sim {
@@ -184,6 +188,7 @@ impl Sim {
         Self {
             machine,
             menu,
+            lookers: Lookers::new(seed),
             audit: Audit::default(),
             asks: vec![],
             waits: vec![],
@@ -202,6 +207,7 @@ impl Sim {
     }
 
     fn step(&mut self) {
+        self.look();
         if self.chance(12) == 0 {
             self.operate();
             return self.settle();
@@ -236,6 +242,7 @@ impl Sim {
             self.audit.stays_gone(&self.machine);
         }
         self.listen();
+        self.see();
     }
 
     fn node(&mut self) -> EntityRef {
@@ -363,7 +370,7 @@ impl Sim {
         let ids = self.ids.clone();
         let (Some(id), wait) = (self.pick(&ids), self.chance(2) == 0) else { return };
         let (to, status) = oneshot::channel();
-        self.machine.core.message(id, wait, to);
+        self.machine.core.message(id, wait, &Sees::All, to);
         self.waits.push(Wait::Status(id, status));
     }
 
@@ -375,7 +382,7 @@ impl Sim {
         let Some(id) = self.pick(&ids) else { return };
         self.machine.note(format!("cancel {id}"));
         let (to, cancelled) = oneshot::channel();
-        self.machine.core.cancel(id, to);
+        self.machine.core.cancel(id, &Sees::All, to);
         self.audit.asked_away.insert(id);
         self.waits.push(Wait::Cancel(id, cancelled));
     }
@@ -383,8 +390,8 @@ impl Sim {
     /// An operator looks at a dead letter; `clear` says that none may be left.
     fn settle_dead(&mut self, clear: bool) {
         let dead = &self.machine.core.ledger.dead;
-        let dead: Vec<_> = dead.values().map(|letter| letter.message.clone()).collect();
-        let Some(message) = self.pick(&dead) else { return };
+        let dead: Vec<_> = dead.values().map(|dead| (dead.message.clone(), dead.seq)).collect();
+        let Some((message, place)) = self.pick(&dead) else { return };
         let again = self.chance(3) > 0 && !(clear && message.ends_when_parked());
         self.machine.note(format!("settle {} again: {again}", message.id));
         if !again {
@@ -392,7 +399,8 @@ impl Sim {
         }
         let (to, settled) = oneshot::channel();
         self.machine.core.settle_dead(message.id, again, to);
-        self.waits.push(Wait::Settled(message.id, message.ends_when_parked() && again, settled));
+        let final_ = message.ends_when_parked() && again;
+        self.waits.push(Wait::Settled(message.id, place, final_, settled));
     }
 
     fn use_callback(&mut self) {

@@ -193,7 +193,7 @@ impl Audit {
                 Op::Park { .. } => "parked",
                 Op::Unpark { .. } => "retried by an operator",
                 Op::DropDead { .. } => "dropped by an operator",
-                Op::Outcome { .. } => "outcome kept",
+                Op::Outcome { .. } | Op::OldOutcome { .. } => "outcome kept",
                 Op::Remember { .. } => "key kept",
                 Op::Rewrite { removed: true, .. } => "entity removed",
                 Op::Rewrite { .. } => "entity written whole",

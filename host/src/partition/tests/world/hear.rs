@@ -55,7 +55,7 @@ impl Sim {
             }
             Wait::Status(id, mut status) => {
                 let said = heard!(Wait::Status(id, status), status);
-                self.hear_status(id, said);
+                said.into_iter().for_each(|status| self.hear_status(id, &status));
             }
             Wait::Cancel(id, mut cancelled) => {
                 if heard!(Wait::Cancel(id, cancelled), cancelled) == Some(Cancelled::Yes) {
@@ -70,9 +70,14 @@ impl Sim {
                 said.into_iter().for_each(|used| self.hear_used(id, &reply, used));
             }
             Wait::Operated(operated) => return self.hear_operated(operated),
-            Wait::Settled(id, final_, mut settled) => {
-                let said = heard!(Wait::Settled(id, final_, settled), settled);
-                assert!(!(final_ && said == Some(DeadSettled::Yes)), "{id} may happen after all");
+            Wait::Settled(id, place, final_, mut settled) => {
+                let said = heard!(Wait::Settled(id, place, final_, settled), settled);
+                if said == Some(DeadSettled::Yes) {
+                    assert!(!final_, "{id} may happen after all");
+                    let dead = self.machine.model.dead.get(&id);
+                    let settled = dead.is_none_or(|dead| dead.seq != place);
+                    assert!(settled, "{id} is said to be settled and is where it was");
+                }
             }
             Wait::Mismatch(asked_ms, mut answer) => match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => {
@@ -99,6 +104,8 @@ impl Sim {
                 && code == "removed"
             {
                 assert!(keyed && answer.replayed, "{} never was", answer.id);
+                let removed = &self.machine.model.operated.removed;
+                assert!(removed.contains_key(&ask.invocation.entity), "its entity is not removed");
                 let (id, result) = (answer.id, Some(answer.result));
                 ask.told.get_or_insert(Told { id, result, expires_ms: None });
             }
@@ -147,18 +154,21 @@ impl Sim {
         }
     }
 
-    fn hear_status(&mut self, id: MessageId, said: Option<MessageStatus>) {
+    pub(super) fn hear_status(&self, id: MessageId, said: &MessageStatus) {
         match said {
-            Some(MessageStatus::Done(answer)) => {
+            MessageStatus::Done(answer) => {
                 assert_eq!(answer.id, id, "another's outcome");
                 let failed = matches!(answer.result, CallResult::Failed(_));
                 let ended = self.audit.did.contains(&id) || self.machine.excused.contains(&id);
                 assert!(ended || failed, "{id} is said to be done and is not");
             }
-            Some(MessageStatus::Pending(_) | MessageStatus::Dead(_)) => {
+            MessageStatus::Pending(_) => {
                 assert!(self.machine.model.born.contains(&id), "{id} is said to wait");
             }
-            Some(MessageStatus::Unknown) | None => {}
+            MessageStatus::Dead(_) => {
+                assert!(self.audit.dead_once.contains(&id), "{id} is said to be dead");
+            }
+            MessageStatus::Unknown => self.check_gone(id),
         }
     }
 
@@ -191,7 +201,7 @@ fn name(refusal: &Refusal) -> &'static str {
         Refusal::OverQuota { .. } => "backlog full",
         Refusal::Unavailable(_) => "unavailable",
         Refusal::IdempotencyMismatch => "key refused",
-        Refusal::TimedOut(_) => "timed out",
+        Refusal::TimedOut { .. } => "timed out",
         Refusal::Paused => "call to what is paused",
         Refusal::Removed => "removed while it waited",
     }

@@ -243,7 +243,8 @@ impl Sim {
             }
             Operated::Dead(mut page) => {
                 for letter in heard!(Operated::Dead(page), page).letters {
-                    assert!(born.contains(&letter.id.parse().expect("an id")), "not durable");
+                    let id = letter.id.parse().expect("an id");
+                    assert!(self.audit.dead_once.contains(&id), "{id} is not parked, durably");
                 }
             }
             Operated::Messages(mut page) => {
