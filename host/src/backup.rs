@@ -112,6 +112,12 @@ impl Backups {
         Ok(Draft { data: self.data.clone(), part, to, partitions: vec![], whole: false })
     }
 
+    /// The room on the data folder's disk.
+    #[must_use]
+    pub fn room(&self) -> Option<storage::Room> {
+        storage::room(&self.data)
+    }
+
     /// All that are whole, by name.
     ///
     /// # Errors

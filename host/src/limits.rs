@@ -186,6 +186,12 @@ pub const MAILBOX_MESSAGES_MAX: usize = 100_000;
 pub const PARTITION_MESSAGES_MAX: usize = 4_000_000;
 /// Bytes of the bodies of those messages.
 pub const PARTITION_MESSAGE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Messages of one app in one partition, unless it says otherwise: half of all, so that others have room.
+pub const APP_BACKLOG_MAX: usize = PARTITION_MESSAGES_MAX / 2;
+/// Bytes of those messages.
+pub const APP_BACKLOG_BYTES_MAX: usize = PARTITION_MESSAGE_BYTES_MAX / 2;
+/// Entities whose size of state is kept in memory, of those whose apps bound it.
+pub const STATE_SIZES_MAX: usize = 16_384;
 /// Requests waiting in a partition's inbox channel.
 pub const PARTITION_INBOX_MAX: usize = 16_384;
 /// Guest calls handed to the executor threads and not finished.
@@ -264,6 +270,8 @@ pub const BENCH_QUIET_RATE: f64 = 500.0;
 pub const BENCH_NEIGHBOUR_ROUNDS: u32 = 5;
 /// An app's weight among others.
 pub const APP_WEIGHT_MAX: u32 = 100;
+/// Shortest pause of an app that is over its rate of turns: what came due meanwhile starts together.
+pub const TURNS_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// Entities whose rates are kept before those that are past are looked for.
 pub const QUOTA_ENTITIES: usize = 4_096;
 /// Bytes of a snapshot's name.
@@ -358,6 +366,10 @@ pub const OTLP_RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a collector's answer that are read.
 pub const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Time between two marks by which the age of waiting messages is known.
+pub const AGE_TICK: Duration = Duration::from_secs(1);
+/// Such marks; with more of them every second one is forgotten.
+pub const AGE_MARKS_MAX: usize = 1_024;
 /// Apps with series of their own in metrics; further ones share one.
 pub const METRIC_APPS_MAX: usize = 100;
 /// Mailboxes that are looked at for the longest one; of more than these it is a sample.

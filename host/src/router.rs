@@ -1,9 +1,12 @@
 //! Entity → partition: the only place that hashes. Cheap to clone; knows no HTTP. A new installation has one
 //! partition over the whole ring.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -124,12 +127,20 @@ impl Router {
         self.first().entities((app, kind), prefix, after, limit).await
     }
 
-    /// One entity with its state; `None` when it has none.
+    /// The types of an app that have entities, in order.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
-        self.owner(entity.ring()).entity(entity).await
+    pub async fn kinds(&self, app: &str) -> Answered<BTreeSet<String>> {
+        self.first().kinds(app).await
+    }
+
+    /// One entity with its state beyond the key `after`, which may be empty; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef, after: Bytes) -> Answered<Option<EntityInfo>> {
+        self.owner(entity.ring()).entity(entity, after).await
     }
 
     /// The partition of an entity, for what operators do.
@@ -248,6 +259,7 @@ impl Router {
             sum.position += status.durable;
             sum.checkpoint_position += status.checkpointed;
             sum.checkpoint_lag_bytes += status.view_bytes;
+            sum.oldest_ms = sum.oldest_ms.max(status.oldest_ms);
             sum.queued += status.queued - status.backing_off.min(status.queued);
             sum.backing_off += status.backing_off;
             sum.scheduled += status.scheduled - status.timers;

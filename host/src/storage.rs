@@ -41,6 +41,23 @@ impl StorageError {
     }
 }
 
+/// What a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// All of them.
+    pub bytes: u64,
+}
+
+/// The disk below `path`, if its file system says.
+#[must_use]
+pub fn room(path: &Path) -> Option<Room> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some(Room { free_bytes: bytes(disk.f_bavail), bytes: bytes(disk.f_blocks) })
+}
+
 /// Opens the redb file at `path`, creating it when it is missing, with a page cache of `cache_bytes`.
 /// Everything in it is on stable storage when this returns.
 ///
@@ -49,7 +66,8 @@ impl StorageError {
 pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let failed = |problem: String| StorageError::new(&name, problem);
-    if !path.exists() {
+    let new = !path.exists();
+    if new {
         if sums_of(path).exists() {
             return Err(failed("is missing; its checksums are there".into()));
         }
@@ -57,7 +75,9 @@ pub fn open(path: &Path, cache_bytes: usize) -> Result<Database, StorageError> {
     }
     if !sums_of(path).exists() {
         // A new one, or one of a build that made no checksums: redb's own say whether it is sound.
-        tracing::info!(file = name, "checking all of it: it has no checksums yet");
+        if !new {
+            tracing::info!(file = name, "checking all of it: it has no checksums yet");
+        }
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes).set_check_integrity_on_open(true);
         drop(guarded(&failed, || builder.open(path))?);

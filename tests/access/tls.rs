@@ -29,17 +29,20 @@ impl Certificate {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let mut certificate = Self { folder, der: CertificateDer::from(Vec::new()) };
-        certificate.renew();
+        certificate.renew(2031);
         certificate
     }
 
-    /// Puts a new certificate and key in place of the old ones.
-    fn renew(&mut self) {
+    /// Puts a new certificate and key in place of the old ones, good until that year begins.
+    fn renew(&mut self, until: i32) {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        std::fs::write(self.cert(), made.cert.pem()).expect("written");
-        std::fs::write(self.key(), made.signing_key.serialize_pem()).expect("written");
-        self.der = made.cert.der().clone();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        std::fs::write(self.cert(), made.pem()).expect("written");
+        std::fs::write(self.key(), key.serialize_pem()).expect("written");
+        self.der = made.der().clone();
     }
 
     fn cert(&self) -> PathBuf {
@@ -144,11 +147,13 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_bad_one_is_not() {
     let host = start(&certificate.args(), |_| {}).await.expect("it starts");
     let address = near(&host.addresses().ingress);
     certificate.connect(&address, "h2").await.expect("the first");
-    certificate.renew();
+    assert_eq!(expiry(&host).await, "1924992000", "the first second of 2031");
+    certificate.renew(2032);
     let served = async |certificate: &Certificate| {
         certificate.connect(&address, "h2").await.map(drop).map_err(|error| error.to_string())
     };
     eventually("the new one is served", PATIENCE, || served(&certificate)).await;
+    assert_eq!(expiry(&host).await, "1956528000");
     std::fs::write(certificate.key(), "no key").expect("written");
     eventually("the bad one is said", PATIENCE, async || {
         let log = host.log();
@@ -156,8 +161,18 @@ async fn a_new_certificate_is_served_without_a_restart_and_a_bad_one_is_not() {
     })
     .await;
     served(&certificate).await.expect("the one of before stays");
-    certificate.renew();
+    assert_eq!(expiry(&host).await, "1956528000", "of what is served");
+    certificate.renew(2051);
     eventually("the next one is served", PATIENCE, || served(&certificate)).await;
+    assert_eq!(expiry(&host).await, "2556144000");
+}
+
+/// What metrics say of the certificate's end.
+async fn expiry(host: &Host) -> String {
+    let page = host.client().admin(http::Method::GET, "/metrics").answer().await.text();
+    let line = "keystead_certificate_expiry_timestamp_seconds ";
+    let found = page.lines().find_map(|found| found.strip_prefix(line));
+    found.unwrap_or_else(|| panic!("{page}")).to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::page::{chromium, fill, harmless, press_button, show};
 use crate::harness::browser::Page;
+use crate::harness::transcript::{root, run};
 use crate::harness::{Guest, Host};
 
 const TEXT: &str = "document.querySelector('.page')?.innerText";
@@ -84,6 +85,9 @@ async fn a_saga_shows_its_steps_and_what_the_one_under_way_waits_for() {
     let sent = sent["messages"].as_array().expect("messages").clone();
     assert_eq!((sent.len(), &sent[0]["entity"]), (1, &json!("shop/wallet/ann")));
     assert!(sent[0]["sent_at_ms"].as_u64() > Some(0), "{sent:?}");
+    let listed = ["message", "ls", "--sender", "shop/order/o1"];
+    let listed = run(&host, &root(), &listed).await.expect("keystead message ls");
+    assert!(listed.contains("shop/wallet/ann") && listed.lines().count() == 2, "{listed}");
 
     client.admin(Method::DELETE, pause).ok().await;
     page.wait_for(&format!("/steps\\s+done/.test({saga})")).await;
@@ -116,6 +120,34 @@ async fn what_an_entity_sent_says_that_it_waits_for_another_attempt() {
     press_button(&mut page, "Cancel the message").await;
     page.wait_for(&format!("{sent}.includes('Nothing that it sent')")).await;
     assert_eq!(host.totals().await.queued, 0);
+    harmless(&page, &base);
+    page.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timers_count_down_and_are_cancelled() {
+    let Some(chromium) = chromium() else { return };
+    let host = Host::with(Guest::Witness, "app").await;
+    let (client, base) = (host.client(), host.addresses().admin);
+    for (name, delay_ms) in [("soon", 600_000), ("late", 86_400_000)] {
+        let arm = json!({"name": name, "delay_ms": delay_ms});
+        client.call("app/node/n", "arm", arm).ok().await;
+    }
+    let mut page = Page::open(&chromium, &format!("{base}/#/entities/app/node/n")).await;
+    let timers = card("Timers");
+    page.wait_for(&format!("/late\\s+ring\\s+20[^]*in 2[34] h[^]*soon\\s+ring/.test({timers})"))
+        .await;
+    let left = page.wait_for(&format!("/in 9 min [0-9]+ s/.exec({timers})?.[0]")).await;
+    // It goes on without anything of the entity changing.
+    page.wait_for(&format!("!{timers}.includes({left})")).await;
+    page.wait_for(
+        "document.querySelector('[aria-label=\"Cancel the timer soon…\"]').focus() ?? true",
+    )
+    .await;
+    page.press("Enter").await;
+    press_button(&mut page, "Cancel the timer").await;
+    page.wait_for(&format!("!{timers}.includes('soon') && {timers}.includes('late')")).await;
+    assert_eq!(host.totals().await.scheduled, 1);
     harmless(&page, &base);
     page.close().await;
 }

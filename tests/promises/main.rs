@@ -11,6 +11,7 @@ mod crash;
 mod deploys;
 mod durable;
 mod exactly_once;
+mod exports;
 mod isolated;
 mod nothing_lost;
 mod operators;

@@ -91,6 +91,7 @@ async fn what_is_paused_takes_messages_and_starts_nothing_until_it_goes_on() {
     let mut host = with_attempts(Guest::Hostile, 2).await;
     let client = host.client();
     client.call("app/probe/a", "bump", json!({})).ok().await;
+    host.deploy(Guest::Hostile, "other").await;
     let timer = json!({"name": "t", "n": 5, "delay_ms": 1});
     for (scope, held) in [
         ("app=app&type=probe&key=a", true),

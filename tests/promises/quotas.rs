@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::harness::{Client, Guest, Host};
+use crate::harness::{Client, Guest, Host, PATIENCE, eventually};
 
 /// Rounds that no deadline lets through.
 const ENDLESS: u64 = 100_000_000_000;
@@ -134,6 +134,149 @@ async fn an_entity_grows_to_its_apps_size_and_no_further() {
     note(10).await.expect_status(200);
     client.call("noisy/probe/a", "append", json!({"n": 1})).ok().await;
     client.call("noisy/probe/b", "append", json!({"n": 1})).ok().await;
+}
+
+/// Two entities that write to each other for ever take what their app may have, whatever that does not come from outside,
+/// and its neighbour has all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_that_never_stop_take_their_apps_turns_and_no_more() {
+    const PER_S: u32 = 20;
+    let mut host = two_apps(json!({"turns_per_s": PER_S})).await;
+    let client = host.client();
+    let began = Instant::now();
+    for (a, b) in [("a", "b"), ("c", "d")] {
+        client.call(&format!("noisy/probe/{a}"), "volley", json!({"to": b})).ok().await;
+    }
+    let mut beside = 0_u32;
+    let mut taken = 0;
+    while taken < 3 * u64::from(PER_S) {
+        // The neighbour takes as many turns as it likes: none of its calls is refused.
+        client.call("quiet/probe/a", "bump", json!({})).ok().await;
+        beside += 1;
+        taken = volleys(&client).await;
+        let most = f64::from(PER_S) * (1.0 + began.elapsed().as_secs_f64());
+        assert!(taken as f64 <= most, "{taken} turns in {:?}", began.elapsed());
+    }
+    assert!(beside > PER_S, "{beside} calls of the neighbour beside {taken} turns");
+    let page = client.admin(Method::GET, "/metrics").answer().await.text();
+    let waited = r#"keystead_over_quota_total{app="noisy",quota="turns_per_s"}"#;
+    assert!(page.contains(waited), "nobody is told: {page}");
+
+    // A call waits for its turn like all else, and is answered. So it is after a crash, and when the rate is gone.
+    client.call("noisy/probe/e", "bump", json!({})).ok().await;
+    host.crash().await;
+    let before = volleys(&host.client()).await;
+    host.deploy_with(Guest::Hostile, "noisy", json!({"quotas": {}})).await;
+    while volleys(&host.client()).await < before + 10 * u64::from(PER_S) {}
+    host.client().call("noisy/probe/e", "bump", json!({})).ok().await;
+}
+
+/// Turns that the four have taken.
+async fn volleys(client: &Client) -> u64 {
+    let mut sum = 0;
+    for key in ["a", "b", "c", "d"] {
+        sum +=
+            client.value(&format!("noisy/probe/{key}"), "count").await.as_u64().expect("a number");
+    }
+    sum
+}
+
+/// An app whose messages multiply is stopped at its own bound, far below the host's: its calls are refused, and its
+/// neighbour's are not. What it has is there, and goes on when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_has_so_many_messages_and_no_more() {
+    let host = two_apps(json!({"backlog_max": 50})).await;
+    let client = host.client();
+    let later = |n: u32| {
+        let input = json!({"to": "sink", "n": n, "delay_ms": 3_600_000});
+        client.call("noisy/probe/a", "schedule", input).answer()
+    };
+    for n in 0..50 {
+        later(n).await.expect_status(200);
+    }
+    let refused = later(50).await.expect_problem(429, "over_quota");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let said = refused.json();
+    assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("50 messages")), "{said}");
+    let sent = client.send("noisy/probe/a", "bump", json!({})).answer().await;
+    sent.expect_problem(429, "over_quota");
+    // Queries add nothing, and the neighbour has a bound of its own.
+    client.value("noisy/probe/a", "count").await;
+    for n in 0..60 {
+        let input = json!({"to": "sink", "n": n, "delay_ms": 3_600_000});
+        client.call("quiet/probe/a", "schedule", input).ok().await;
+    }
+    assert_eq!(host.totals().await.scheduled, 110);
+
+    let more = json!({"quotas": {"backlog_max": 51}});
+    host.deploy_with(Guest::Hostile, "noisy", more).await;
+    // There is room for one: this fills it, and its own turn cannot send two for one.
+    let sent = client.send("noisy/probe/b", "emit", json!({"to": "c", "first": 0, "count": 2}));
+    let id = sent.answer().await.expect_status(202).id();
+    let retried = || async {
+        let page = client.admin(Method::GET, "/metrics").answer().await.text();
+        let line = "keystead_retries_total{app=\"noisy\"} ";
+        let retries = page.lines().find_map(|found| found.strip_prefix(line)?.parse::<u64>().ok());
+        retries.filter(|retries| *retries > 0).ok_or(page)
+    };
+    eventually("it is tried again", PATIENCE, retried).await;
+    host.deploy_with(Guest::Hostile, "noisy", json!({"quotas": {}})).await;
+    host.finished(&id).await;
+    host.quiet().await;
+    assert_eq!(client.value("noisy/probe/c", "list").await, json!([0, 1]));
+}
+
+/// An operator may not make an entity larger than its handlers may.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_hold_to_the_size_of_a_state_too() {
+    let host = two_apps(json!({"state_bytes_max": 2000})).await;
+    let client = host.client();
+    let note = |app: &str, bytes: usize| {
+        client.call(&format!("{app}/probe/a"), "note", json!({"text": "x".repeat(bytes)})).ok()
+    };
+    note("noisy", 1_000).await;
+    note("quiet", 3_000).await;
+    let large = host.entity("quiet/probe/a").await;
+    let put = |app: &str, query: &str, body: &Value| {
+        let path = format!("/admin/v1/entities/{app}/probe/a?if_version=any{query}");
+        client.admin(Method::PUT, path).json(body.clone()).answer()
+    };
+    for mode in ["", "&mode=merge", "&mode=import"] {
+        let refused = put("noisy", mode, &large).await.expect_problem(413, "too_large").json();
+        assert_eq!(refused["details"]["field"], "quotas.state_bytes_max", "{mode}: {refused}");
+        assert_eq!(refused["details"]["max"], 2000);
+    }
+    assert_eq!(host.entity("noisy/probe/a").await["version"], 1, "nothing of it was written");
+    put("quiet", "", &large).await.expect_status(200);
+    // What makes it no larger is allowed, also when it is too large already.
+    host.deploy_with(Guest::Hostile, "quiet", json!({"quotas": {"state_bytes_max": 2000}})).await;
+    put("quiet", "", &large).await.expect_status(200);
+    put("quiet", "&mode=merge", &large).await.expect_status(200);
+    let small = host.entity("noisy/probe/a").await;
+    put("quiet", "", &small).await.expect_status(200);
+    put("quiet", "", &large).await.expect_problem(413, "too_large");
+    put("noisy", "&mode=merge", &small).await.expect_status(200);
+    // What handlers may write is what an operator left them: the size is not that of before.
+    for bytes in [1_500, 500] {
+        let text = "x".repeat(bytes);
+        let row = json!({"state": [{"key": note_key(&small), "value": text}]});
+        put("noisy", "&mode=merge", &row).await.expect_status(200);
+        let append = || client.call("noisy/probe/a", "append", json!({"n": 1})).answer();
+        let mut appended = 0;
+        while append().await.status == 200 {
+            appended += 1;
+            assert!(appended < 1_000, "nothing bounds it");
+        }
+        assert!(appended > 3, "{appended} were appended beside {bytes}");
+    }
+}
+
+/// The key of the row with the note.
+fn note_key(shown: &Value) -> &str {
+    let rows = shown["state"].as_array().expect("rows");
+    let note =
+        rows.iter().find(|row| row["value"].as_str().is_some_and(|text| text.starts_with("xx")));
+    note.and_then(|row| row["key"].as_str()).expect("a note")
 }
 
 /// A backlog of one app does not hold up another's calls: turns go round the apps.

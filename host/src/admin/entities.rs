@@ -40,16 +40,32 @@ impl Admin {
         let rows = self.router.entities(&app, &kind, &prefix, after.as_deref(), limit).await?;
         let rows = rows.into_inner();
         // What an app left behind is listed even when the app is gone.
-        if rows.is_empty() && self.registry.app(&app).is_none() {
-            return Err(apps::unknown_app(&app));
+        if rows.is_empty() && prefix.is_empty() && after.is_none() {
+            self.known(&app, Some(&kind)).await?;
         }
         let next = next(&rows, limit, key);
         edge::json(StatusCode::OK, &json!({"entities": rows, "next": next}))
     }
 
-    /// `GET /admin/v1/entities/{app}/{type}/{key}`.
-    pub(super) async fn entity(&self, entity: EntityRef) -> Result<Reply, Problem> {
-        match self.router.entity(entity.clone()).await?.into_inner() {
+    /// `GET /admin/v1/entities/{app}`.
+    pub(super) async fn entity_types(&self, app: &str) -> Result<Reply, Problem> {
+        let app = path::segment("app", app)?;
+        ids::check_name("app", &app)?;
+        let kinds = self.router.kinds(&app).await?.into_inner();
+        if kinds.is_empty() && self.registry.app(&app).is_none() {
+            return Err(apps::unknown_app(&app));
+        }
+        edge::json(StatusCode::OK, &json!({ "types": kinds }))
+    }
+
+    /// `GET /admin/v1/entities/{app}/{type}/{key}?after=STATE_KEY`.
+    pub(super) async fn entity(&self, parts: &Parts, entity: EntityRef) -> Result<Reply, Problem> {
+        let mut params = Params::new(parts.uri.query())?;
+        let after = params.text("after")?.unwrap_or_default();
+        params.finish("an entity takes after, a key of its state")?;
+        let malformed = |what: String| Problem::malformed(format!("after: {what}"));
+        let after = StateEntry::key_of(&after).map_err(malformed)?;
+        match self.router.entity(entity.clone(), after).await?.into_inner() {
             Some(info) => edge::json(StatusCode::OK, &info),
             None => Err(unknown(&entity)),
         }
@@ -77,7 +93,7 @@ impl Admin {
         for row in &rows {
             let entity = EntityRef::new(&app, &kind, &key(row))?;
             // It may have been removed since it was listed.
-            let info = self.router.entity(entity).await?.into_inner();
+            let info = self.router.entity(entity, Bytes::new()).await?.into_inner();
             if let Some(info) = info.filter(|info| !info.removed) {
                 bytes += serde_json::to_vec(&info).map_or(0, |written| written.len());
                 whole.push(info);
@@ -121,6 +137,15 @@ impl Admin {
                 facts.after = json!({ "version": version });
                 let shown = json!({"entity": entity.to_string(), "version": version});
                 edge::json(StatusCode::OK, &shown)
+            }
+            PutDone::TooLarge { bytes, max } => {
+                let detail = format!(
+                    "{entity} would have {bytes} bytes of state; quotas.state_bytes_max of its app is {max}"
+                );
+                let too_large = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail);
+                let details =
+                    json!({"field": "quotas.state_bytes_max", "bytes": bytes, "max": max});
+                Err(too_large.details(Some(details)))
             }
             PutDone::Otherwise { version } => {
                 let detail = match expect {
@@ -169,6 +194,15 @@ impl Admin {
         facts: &mut Facts,
     ) -> Result<Reply, Problem> {
         let scope = scope(parts.uri.query())?;
+        if paused {
+            // A pause of what there is not is a slip of the pen, and would pass for a pause of what was meant.
+            match &scope {
+                Scope::All => {}
+                Scope::App(app) => self.known(app, None).await?,
+                Scope::Kind { app, kind } => self.known(app, Some(kind)).await?,
+                Scope::Entity(entity) => self.known(entity.app(), Some(entity.kind())).await?,
+            }
+        }
         let mut changed = false;
         match &scope {
             Scope::Entity(entity) => {
@@ -184,6 +218,24 @@ impl Admin {
         let shown = json!({"scope": scope.to_string(), "paused": paused, "changed": changed});
         facts.after = shown.clone();
         edge::json(StatusCode::OK, &shown)
+    }
+}
+
+impl Admin {
+    /// Says so when no app has this name, or neither its live version nor what it holds has this type.
+    async fn known(&self, app: &str, kind: Option<&str>) -> Result<(), Problem> {
+        let live = self.registry.app(app);
+        let Some(kind) = kind.filter(|_| live.is_some()) else {
+            return live.map(drop).ok_or_else(|| apps::unknown_app(app));
+        };
+        let mut kinds = self.router.kinds(app).await?.into_inner();
+        kinds.extend(live.iter().flat_map(|live| live.contract.entities.keys().cloned()));
+        if kinds.contains(kind) {
+            return Ok(());
+        }
+        let known = Vec::from_iter(kinds).join(", ");
+        let detail = format!("app {app:?} has no entity type {kind:?}; it has: {known}");
+        Err(Problem::not_found("unknown_type", detail))
     }
 }
 
@@ -235,8 +287,12 @@ fn put_of(entity: EntityRef, body: &[u8], mode: Mode, expect: Expect) -> Result<
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::malformed("the body is no entity: it is no JSON object"));
     }
-    let written: Written = serde_json::from_slice(body)
-        .map_err(|error| Problem::malformed(format!("the body is no entity: {error}")))?;
+    let malformed =
+        |what: &dyn std::fmt::Display| Problem::malformed(format!("the body is no entity: {what}"));
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let written: Written =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(&error))?;
+    json.end().map_err(|error| malformed(&error))?;
     if written.more_state && mode != Mode::Merge {
         let detail = "the body holds a part of the state, so it cannot replace it; say mode=merge";
         return Err(Problem::malformed(detail));

@@ -25,7 +25,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::access::audit::{Audit, Facts};
 use crate::access::{Access, Caller, Door};
@@ -35,9 +35,9 @@ use crate::edge::credential::{self, Credential};
 use crate::edge::listener::Closing;
 use crate::edge::{self, Problem, Reply, Source, Tries, guard};
 use crate::limits;
-use crate::metrics::{self, Gauges};
+use crate::metrics::{self, Gauges, ServedApp};
 use crate::partition::request::Settle;
-use crate::registry::Registry;
+use crate::registry::{App, Registry};
 use crate::router::Router;
 use messages::entity_of;
 use routes::{Found, Id};
@@ -56,6 +56,8 @@ pub struct Admin {
     /// One deploy at a time: compiling takes all the memory and processor that it may.
     deploys: Arc<Semaphore>,
     backups: Backups,
+    /// Set once metrics know the newest snapshot.
+    snapshots_seen: OnceCell<()>,
     /// One snapshot at a time.
     copies: Semaphore,
     /// Few entities are written at once: each body is in memory whole.
@@ -95,6 +97,7 @@ impl Admin {
             started: clock.monotonic(),
             door: Door::new(Arc::clone(&access), false),
             deploys: Arc::new(Semaphore::new(1)),
+            snapshots_seen: OnceCell::new(),
             copies: Semaphore::new(1),
             puts: Semaphore::new(limits::ADMIN_PUTS_MAX),
             router,
@@ -182,7 +185,8 @@ impl Admin {
             | Id::UnsetSecret => self.change_app(parts, body, found, facts).await,
             Id::Logs => self.logs(parts, first).await,
             Id::Entities => self.entities(parts, first, second).await,
-            Id::Entity => self.entity(entity_of([first, second, third])?).await,
+            Id::EntityTypes => self.entity_types(first).await,
+            Id::Entity => self.entity(parts, entity_of([first, second, third])?).await,
             Id::EntityPut => {
                 self.entity_put(parts, body, entity_of([first, second, third])?, facts).await
             }
@@ -224,8 +228,16 @@ impl Admin {
 
     /// `GET /metrics`.
     async fn metrics(&self) -> Reply {
-        metrics::set(&Gauges { apps: self.registry.apps().len(), ..self.router.gauges().await });
-        edge::reply(StatusCode::OK, PROMETHEUS, metrics::page().into())
+        self.snapshots_seen.get_or_init(|| self.look_at_snapshots()).await;
+        let served = |app: Arc<App>| {
+            let ramp = self.registry.ramped(&app.name);
+            let ramp = ramp.map(|(version, percent)| (version.to_string(), percent));
+            ServedApp { name: app.name.clone(), live: app.version.to_string(), ramp }
+        };
+        let apps = self.registry.apps().into_iter().map(served).collect();
+        let disk = self.backups.room().map(|room| (room.free_bytes, room.bytes));
+        let page = metrics::page(&Gauges { apps, disk, ..self.router.gauges().await });
+        edge::reply(StatusCode::OK, PROMETHEUS, page.into())
     }
 
     async fn status(&self) -> Result<Reply, Problem> {

@@ -34,7 +34,6 @@ fn paths_find_their_routes() {
         "/admin/v1/health/",
         "/admin/v1/apps/bank/log",
         "/admin/v1/apps/bank/logs/x",
-        "/admin/v1/entities/bank",
         "/admin/v1/entities/a/b/c/d",
         "/admin/v1/try/a/b/c",
         "/admin/v1/entities/a/b/c/d/e",

@@ -12,6 +12,7 @@ use super::Admin;
 use crate::backup::BackupError;
 use crate::edge::query::Params;
 use crate::edge::{self, Problem, Reply, path};
+use crate::metrics;
 
 impl Admin {
     /// `GET /admin/v1/snapshots`.
@@ -40,6 +41,7 @@ impl Admin {
         let _deploys = self.deploys.acquire().await.map_err(closed)?;
         let clock = Arc::clone(&self.clock);
         let kept = aside(move || draft.finish(&*clock)).await?;
+        self.look_at_snapshots().await;
         edge::json(StatusCode::CREATED, &kept)
     }
 
@@ -48,7 +50,17 @@ impl Admin {
         let name = path::segment("name", name)?.into_owned();
         let (backups, shown) = (self.backups.clone(), json!({"name": name, "status": "removed"}));
         aside(move || backups.remove(&name)).await?;
+        self.look_at_snapshots().await;
         edge::json(StatusCode::OK, &shown)
+    }
+
+    /// Tells metrics of the newest one; not when they cannot be read, which whoever lists them is told.
+    pub(super) async fn look_at_snapshots(&self) {
+        let backups = self.backups.clone();
+        if let Ok(all) = aside(move || backups.list()).await {
+            let newest = all.iter().map(|kept| kept.created_at_ms).max();
+            metrics::newest_snapshot(newest.unwrap_or_default());
+        }
     }
 }
 

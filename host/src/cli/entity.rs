@@ -1,23 +1,24 @@
-//! `keystead entity ls|get|put|rm|pause|resume|export|import`: entities as operators see and change them. An export
-//! is one entity a line, as `get --json` shows it. Invariant: `put` never overwrites a version that nobody looked at.
+//! `keystead entity ls|get|put|rm|pause|resume`: entities as operators see and change them; `export` and `import` are in
+//! `cli/export`. Invariant: `put` never overwrites a version that nobody looked at.
 
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{AdminUrl, Path};
+use super::export::{self, ExportArgs, ImportArgs};
 use super::output::{self, Output};
 use crate::ids::{BadId, EntityRef, check_name};
 
 /// Look at entities and their state, and change them
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// List the entities of a type in order of their keys
+    /// List the entities of a type in order of their keys, or the types of an app that have any
     Ls(LsArgs),
     /// Show one entity: its version, state and timers
     Get(GetArgs),
@@ -25,11 +26,11 @@ pub(super) enum Verb {
     Put(PutArgs),
     /// Remove all of an entity: state, timers, mailbox, dead letters
     Rm(RmArgs),
-    /// Let the commands of an app, a type or an entity wait; queries go on
+    /// Let the commands of an app, a type or an entity wait, while queries go on; or list what is paused
     Pause(PauseArgs),
     /// End a pause
-    Resume(PauseArgs),
-    /// Write entities, one a line, with their state and timers
+    Resume(ResumeArgs),
+    /// Write entities of an app or a type, one a line, with their state and timers
     Export(ExportArgs),
     /// Read entities that were exported
     Import(ImportArgs),
@@ -38,9 +39,9 @@ pub(super) enum Verb {
 /// Which entities to list.
 #[derive(Debug, clap::Args)]
 pub(super) struct LsArgs {
-    /// The entity type
-    #[arg(value_name = "APP/TYPE")]
-    kind: KindRef,
+    /// The entity type; or an app
+    #[arg(value_name = "APP[/TYPE]")]
+    of: String,
     /// Only keys that start with this
     #[arg(long, value_name = "TEXT", default_value = "")]
     prefix: String,
@@ -99,6 +100,19 @@ pub(super) struct RmArgs {
 /// What to pause.
 #[derive(Debug, clap::Args)]
 pub(super) struct PauseArgs {
+    /// An app, a type or an entity; without one, what is paused is listed
+    #[arg(value_name = "APP[/TYPE[/KEY]]")]
+    scope: Option<String>,
+    /// Everything
+    #[arg(long, conflicts_with = "scope")]
+    all: bool,
+    #[command(flatten)]
+    admin: AdminUrl,
+}
+
+/// What goes on.
+#[derive(Debug, clap::Args)]
+pub(super) struct ResumeArgs {
     /// An app, a type or an entity
     #[arg(value_name = "APP[/TYPE[/KEY]]", required_unless_present = "all")]
     scope: Option<String>,
@@ -109,37 +123,11 @@ pub(super) struct PauseArgs {
     admin: AdminUrl,
 }
 
-/// What to export.
-#[derive(Debug, clap::Args)]
-pub(super) struct ExportArgs {
-    /// A type, or one entity
-    #[arg(value_name = "APP/TYPE[/KEY]")]
-    of: String,
-    /// Only keys that start with this
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    prefix: String,
-    #[command(flatten)]
-    admin: AdminUrl,
-}
-
-/// What to import.
-#[derive(Debug, clap::Args)]
-pub(super) struct ImportArgs {
-    /// The file that an export wrote; `-` is standard input
-    #[arg(default_value = "-")]
-    file: PathBuf,
-    /// Replace entities that are there
-    #[arg(long)]
-    replace: bool,
-    #[command(flatten)]
-    admin: AdminUrl,
-}
-
 /// An entity type of an app, `app/type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct KindRef {
-    app: String,
-    kind: String,
+pub(super) struct KindRef {
+    pub(super) app: String,
+    pub(super) kind: String,
 }
 
 impl FromStr for KindRef {
@@ -161,15 +149,27 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
         Verb::Get(args) => get(args, out).await,
         Verb::Put(args) => put(args, out).await,
         Verb::Rm(args) => rm(args, out).await,
-        Verb::Pause(args) => pause(args, true, out).await,
-        Verb::Resume(args) => pause(args, false, out).await,
-        Verb::Export(args) => export(args, out).await,
-        Verb::Import(args) => import(args, out).await,
+        Verb::Pause(PauseArgs { scope: None, all: false, admin }) => pauses(admin, out).await,
+        Verb::Pause(args) => pause(&args.admin, args.scope.as_deref(), true, out).await,
+        Verb::Resume(args) => pause(&args.admin, args.scope.as_deref(), false, out).await,
+        Verb::Export(args) => export::export(args, out).await,
+        Verb::Import(args) => export::import(args, out).await,
     }
 }
 
 async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
-    let path = Path::new("/admin/v1/entities").part(&args.kind.app).part(&args.kind.kind);
+    if !args.of.contains('/') {
+        check_name("app", &args.of)?;
+        let path = Path::new("/admin/v1/entities").part(&args.of);
+        let types = args.admin.client().get(path).await?;
+        return Ok(out.document(&types, |types| {
+            let name = |kind: &Value| vec![format!("{}/{}", args.of, output::text(kind))];
+            let rows: Vec<_> = output::items(&types["types"]).iter().map(name).collect();
+            output::table(&["type"], &rows)
+        })?);
+    }
+    let kind: KindRef = args.of.parse()?;
+    let path = Path::new("/admin/v1/entities").part(&kind.app).part(&kind.kind);
     let path = path.query("prefix", &args.prefix).maybe("after", args.after.as_deref());
     let page = args.admin.client().get(path.query("limit", &args.limit.to_string())).await?;
     out.document(&page, render_page)?;
@@ -214,9 +214,23 @@ async fn rm(args: &RmArgs, out: &Output) -> anyhow::Result<()> {
     })?)
 }
 
-async fn pause(args: &PauseArgs, paused: bool, out: &Output) -> anyhow::Result<()> {
+async fn pauses(admin: &AdminUrl, out: &Output) -> anyhow::Result<()> {
+    let all = admin.client().get(Path::new("/admin/v1/pauses")).await?;
+    Ok(out.document(&all, |all| {
+        let row = |scope: &Value| vec![output::text(scope)];
+        let rows: Vec<_> = output::items(&all["paused"]).iter().map(row).collect();
+        output::table(&["paused"], &rows)
+    })?)
+}
+
+async fn pause(
+    admin: &AdminUrl,
+    scope: Option<&str>,
+    paused: bool,
+    out: &Output,
+) -> anyhow::Result<()> {
     let mut path = Path::new("/admin/v1/pauses");
-    match &args.scope {
+    match scope {
         None => path = path.query("all", "true"),
         Some(scope) => {
             let names = ["app", "type", "key"];
@@ -226,81 +240,19 @@ async fn pause(args: &PauseArgs, paused: bool, out: &Output) -> anyhow::Result<(
         }
     }
     let method = if paused { Method::PUT } else { Method::DELETE };
-    let done = args.admin.client().document(method, path, Bytes::new()).await?;
+    let done = admin.client().document(method, path, Bytes::new()).await?;
     Ok(out.document(&done, |done| {
         let state = match (paused, done["changed"] == true) {
             (true, true) => "is paused",
             (true, false) => "was paused already",
             (false, true) => "goes on",
-            (false, false) => "was not paused by itself; `keystead entity ls` shows what is",
+            (false, false) => "was not paused by itself; `keystead entity pause` lists what is",
         };
         format!("{} {state}", output::text(&done["scope"]))
     })?)
 }
 
-async fn export(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
-    let client = args.admin.client();
-    let mut names = args.of.splitn(3, '/');
-    let kind: KindRef = match (names.next(), names.next(), names.next()) {
-        (Some(app), Some(kind), Some(key)) => {
-            let info = client.get(entity_path(&EntityRef::new(app, kind, key)?)).await?;
-            return line(&info, out);
-        }
-        _ => args.of.parse()?,
-    };
-    let mut after: Option<String> = None;
-    loop {
-        let path = Path::new("/admin/v1/export").part(&kind.app).part(&kind.kind);
-        let path = path.query("prefix", &args.prefix).maybe("after", after.as_deref());
-        let page = client.get(path).await?;
-        for info in output::items(&page["entities"]) {
-            line(info, out)?;
-        }
-        match page["next"].as_str() {
-            Some(next) => after = Some(next.to_owned()),
-            None => return Ok(()),
-        }
-    }
-}
-
-/// One line of an export.
-fn line(info: &Value, out: &Output) -> anyhow::Result<()> {
-    if info["more_state"] == true {
-        bail!("{} has more state than one line can hold", output::text(&info["entity"]));
-    }
-    Ok(out.line(&info.to_string())?)
-}
-
-async fn import(args: &ImportArgs, out: &Output) -> anyhow::Result<()> {
-    let source: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = std::fs::File::open(&args.file);
-        let file = file.with_context(|| format!("{} cannot be read", args.file.display()))?;
-        Box::new(BufReader::new(file))
-    };
-    let client = args.admin.client();
-    let expect = if args.replace { "any" } else { "absent" };
-    let (mut count, mut number) = (0_u64, 0_u64);
-    for line in source.lines() {
-        let line = line?;
-        number += 1;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let at = || format!("line {number}, after {count} entities that are imported");
-        let info: Value = serde_json::from_str(&line).with_context(at)?;
-        let name = info["entity"].as_str().context("it names no entity").with_context(at)?;
-        let entity: EntityRef = name.parse().with_context(at)?;
-        let path = entity_path(&entity).query("if_version", expect).query("mode", "import");
-        client.document(Method::PUT, path, line.into()).await.with_context(at)?;
-        count += 1;
-    }
-    let done = json!({"imported": count});
-    Ok(out.document(&done, |_| format!("{count} entities are imported"))?)
-}
-
-fn entity_path(entity: &EntityRef) -> Path {
+pub(super) fn entity_path(entity: &EntityRef) -> Path {
     let path = Path::new("/admin/v1/entities").part(entity.app()).part(entity.kind());
     path.part(entity.key())
 }

@@ -35,6 +35,9 @@ pub(super) struct LsArgs {
     /// Only those at this stage
     #[arg(long, value_parser = ["queued", "running", "backing_off", "scheduled"])]
     stage: Option<String>,
+    /// Only those that this entity sent
+    #[arg(long, value_name = "APP/TYPE/KEY")]
+    sender: Option<String>,
     #[command(flatten)]
     page: PageArgs,
 }
@@ -104,6 +107,7 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
 async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
     let path = of(Path::new("/admin/v1/messages"), args.of.as_deref());
     let path = path.maybe("stage", args.stage.as_deref());
+    let path = path.maybe("sender", args.sender.as_deref());
     list(path, &args.page, out, |page| render(page, "messages")).await
 }
 

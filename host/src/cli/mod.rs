@@ -13,6 +13,7 @@ mod deploy;
 mod dev;
 mod doctor;
 mod entity;
+mod export;
 mod invoke;
 mod logs;
 mod message;

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod credential;
+mod expiry;
 #[cfg(test)]
 mod fuzz;
 pub mod guard;

@@ -241,6 +241,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (status, code) = match &refusal {
             Refusal::MailboxFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "mailbox_full"),
+            Refusal::OverQuota { .. } => (StatusCode::TOO_MANY_REQUESTS, "over_quota"),
             Refusal::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Refusal::IdempotencyMismatch => {
@@ -252,9 +253,10 @@ impl From<Refusal> for Problem {
         };
         let problem = Self::new(status, code, refusal.to_string());
         match refusal {
-            Refusal::MailboxFull { .. } | Refusal::Overloaded { .. } | Refusal::Unavailable(_) => {
-                problem.retry_after_s(limits::RETRY_AFTER.as_secs())
-            }
+            Refusal::MailboxFull { .. }
+            | Refusal::OverQuota { .. }
+            | Refusal::Overloaded { .. }
+            | Refusal::Unavailable(_) => problem.retry_after_s(limits::RETRY_AFTER.as_secs()),
             Refusal::Paused => problem.retry_after_s(limits::RETRY_AFTER.as_secs()),
             // Safe with an Idempotency-Key: the retry attaches to the command that still runs.
             Refusal::TimedOut { id, .. } => problem.id(id).retryable(),
@@ -327,6 +329,7 @@ mod tests {
     async fn refusals_have_their_status_and_say_when_to_retry() {
         let cases = [
             (Refusal::MailboxFull { waiting: 3 }, 429, "mailbox_full", true, Some("1")),
+            (Refusal::OverQuota { what: "bytes", max: 9 }, 429, "over_quota", true, Some("1")),
             (Refusal::Overloaded { what: "messages" }, 503, "overloaded", true, Some("1")),
             (Refusal::Unavailable("closing".into()), 503, "unavailable", true, Some("1")),
             (Refusal::IdempotencyMismatch, 422, "idempotency_mismatch", false, None),

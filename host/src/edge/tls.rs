@@ -14,8 +14,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use super::expiry;
 use super::listener::Closing;
 use crate::limits;
+use crate::metrics;
 
 /// The files of a certificate, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +133,8 @@ fn acceptor(files: &Files, cert: &[u8], key: &[u8]) -> Result<TlsAcceptor, TlsEr
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
     let chain = chain.ok_or_else(|| TlsError::Pem(files.cert.clone(), "certificate"))?;
+    // Of the first that expires: without it clients trust none.
+    let until_s = chain.iter().filter_map(|cert| expiry::not_after_s(cert)).min();
     let key = PrivateKeyDer::from_pem_slice(key);
     let key = key.map_err(|_| TlsError::Pem(files.key.clone(), "private key"))?;
     let unfit = |error| TlsError::Unfit(files.cert.clone(), error);
@@ -140,6 +144,9 @@ fn acceptor(files: &Files, cert: &[u8], key: &[u8]) -> Result<TlsAcceptor, TlsEr
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(unfit)?;
+    if let Some(until_s) = until_s {
+        metrics::certificate_expires(until_s);
+    }
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -34,7 +34,7 @@ use crate::edge::query::Params;
 use crate::edge::{self, JSON, Problem, Reply, guard, path};
 use crate::ids::EntityRef;
 use crate::limits;
-use crate::metrics::{self, AppMetrics};
+use crate::metrics::{self, AppMetrics, QuotaKind};
 use crate::partition::request::{Accepted, Invocation, Send};
 use crate::registry::{App, Contract, Handler, HandlerKind, Registry, Ticket};
 use crate::router::Router;
@@ -139,7 +139,8 @@ impl Ingress {
         let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         Params::new(parts.uri.query())?.finish("call takes its arguments in the body")?;
-        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await;
+        let input = input.inspect_err(|problem| over_size(&app, problem))?;
         let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let answer = self.router.call(invocation).await?.into_inner();
         Ok(answer::reply(answer, Some(&handler.output)))
@@ -159,7 +160,8 @@ impl Ingress {
         let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Command)?;
         let due = due::read(parts.uri.query(), self.clock.now_ms())?;
-        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let input = input::read(parts, body, handler, app.config.quotas.message_bytes_max).await;
+        let input = input.inspect_err(|problem| over_size(&app, problem))?;
         let invocation = seen.asks(invocation(parts, address, input)?, &*self.clock);
         let accepted = self.router.send(Send { invocation, due }).await?.into_inner();
         Ok(accepted_reply(&accepted))
@@ -178,7 +180,8 @@ impl Ingress {
         seen.app(&app);
         let _ticket = self.ticket(&app, &address.entity, seen)?;
         let handler = address.find(&app.contract, HandlerKind::Query)?;
-        let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await?;
+        let input = query_input(parts, body, handler, app.config.quotas.message_bytes_max).await;
+        let input = input.inspect_err(|problem| over_size(&app, problem))?;
         // A query leaves nothing behind, so there is nothing for an Idempotency-Key to guard.
         let invocation = Invocation { idempotency_key: None, ..invocation(parts, address, input)? };
         let invocation = seen.asks(invocation, &*self.clock);
@@ -188,7 +191,8 @@ impl Ingress {
 
     /// Holds a request against its app's quotas, before anything of it is read.
     fn ticket(&self, app: &App, entity: &EntityRef, seen: &Seen) -> Result<Ticket, Problem> {
-        Ok(app.quota.admit(&app.config.quotas, entity, seen.began())?)
+        let ticket = app.quota.admit(&app.config.quotas, entity, seen.began());
+        Ok(ticket.inspect_err(|over| app.metrics.over_quota(over.quota))?)
     }
 
     /// The version of the app that the entity is on.
@@ -208,6 +212,14 @@ impl Ingress {
         let names = apps.iter().map(|app| app.name.as_str()).filter(|name| caller.sees(name));
         let known = address::listed(names.collect::<Vec<_>>().into_iter());
         Problem::not_found("unknown_app", format!("there is no app {name:?}; deployed: {known}"))
+    }
+}
+
+/// Counts a body that was over the app's own bound, not over the host's.
+fn over_size(app: &App, problem: &Problem) {
+    let own = app.config.quotas.message_bytes_max < limits::BODY_BYTES_MAX;
+    if own && problem.code() == "too_large" {
+        app.metrics.over_quota(QuotaKind::MessageBytes);
     }
 }
 

@@ -4,9 +4,10 @@
 
 mod apps;
 mod gauges;
+mod moments;
 mod process;
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -14,15 +15,20 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
-pub use apps::{AppMetrics, GuestEnd, GuestKind, RequestKind, app};
-pub use gauges::{Gauges, set};
+pub use apps::{AppMetrics, GuestEnd, GuestKind, QuotaKind, RequestKind, app};
+pub use gauges::{Gauges, ServedApp};
+pub use moments::{certificate_expires, newest_snapshot};
 
 /// The content type of [`page`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// Everything, in the text format of Prometheus, version 0.0.4.
 #[must_use]
-pub fn page() -> Vec<u8> {
+pub fn page(now: &Gauges) -> Vec<u8> {
+    // One at a time, so that none sees another one's half.
+    static PAGE: Mutex<()> = Mutex::new(());
+    let _page = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    gauges::set(now);
     process::look();
     let mut page = vec![];
     let encoded = TextEncoder::new().encode(&HOST.registry.gather(), &mut page);
@@ -71,7 +77,7 @@ pub fn journal_appended(transactions: usize, bytes: usize, took: Duration) {
 /// A checkpoint is written.
 pub fn checkpoint_written(took: Duration, now_ms: u64) {
     HOST.checkpoint.observe(took.as_secs_f64());
-    HOST.checkpoint_at.set(i64::try_from(now_ms / 1_000).unwrap_or(i64::MAX));
+    moments::checkpoint(now_ms);
 }
 
 /// A partition failed and takes no more work.
@@ -145,7 +151,6 @@ struct Host {
     journal_batch: Histogram,
     journal_append: Histogram,
     checkpoint: Histogram,
-    checkpoint_at: IntGauge,
     poisonings: IntCounter,
     reopenings: IntCounter,
     compile_cache: IntCounterVec,
@@ -154,6 +159,7 @@ struct Host {
     deploy: Histogram,
     spans: IntCounterVec,
     gauges: gauges::Handles,
+    moments: moments::Handles,
     process: process::Handles,
     apps: apps::Families,
 }
@@ -207,11 +213,6 @@ impl Host {
                 &SHORT_S,
             ),
             checkpoint: histogram(r, "checkpoint_seconds", "Time of one checkpoint", &LONG_S),
-            checkpoint_at: gauge(
-                r,
-                "checkpoint_timestamp_seconds",
-                "When the last checkpoint was written, 0 before the first",
-            ),
             poisonings: counter(r, "partition_poisonings_total", "Times that a partition failed"),
             reopenings: counter(
                 r,
@@ -229,6 +230,7 @@ impl Host {
             deploy: histogram(r, "deploy_seconds", "Time of one deploy", &LONG_S),
             spans: counters(r, "spans_total", "Spans of traces by what became of them", "outcome"),
             gauges: gauges::Handles::new(r),
+            moments: moments::Handles::new(r),
             process: process::Handles::new(r),
             apps: apps::Families::new(r),
         };
@@ -303,7 +305,7 @@ mod tests {
     fn the_page_has_help_and_type_for_everything() {
         journal_appended(3, 4096, Duration::from_micros(150));
         drop(Connection::opened("ingress"));
-        let page = String::from_utf8(page()).expect("UTF-8");
+        let page = String::from_utf8(page(&Gauges::default())).expect("UTF-8");
         let families = |what: &str| page.lines().filter(|line| line.starts_with(what)).count();
         assert!(families("# HELP ") > 25, "{page}");
         assert_eq!(families("# HELP "), families("# TYPE "));
@@ -320,9 +322,9 @@ mod tests {
         for n in 0..limits::METRIC_APPS_MAX * 2 {
             app(&format!("app{n}")).retried();
         }
-        let before = count(&String::from_utf8(page()).expect("UTF-8"));
+        let before = count(&String::from_utf8(page(&Gauges::default())).expect("UTF-8"));
         assert!(before <= limits::METRIC_APPS_MAX + 2, "{before} series");
         app("one-more").retried();
-        assert_eq!(count(&String::from_utf8(page()).expect("UTF-8")), before);
+        assert_eq!(count(&String::from_utf8(page(&Gauges::default())).expect("UTF-8")), before);
     }
 }

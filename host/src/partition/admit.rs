@@ -121,6 +121,9 @@ impl Core {
             return Err(Refusal::Overloaded { what: "uncheckpointed bytes" });
         }
         let entity = &invocation.entity;
+        if let Some(refusal) = self.over_backlog(entity.app()) {
+            return Err(refusal);
+        }
         let waiting = self.mailboxes.waiting(entity);
         if waiting > 0 && waiting >= self.apps.settings(entity.app()).mailbox_max {
             return Err(Refusal::MailboxFull { waiting });

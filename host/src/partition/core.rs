@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ages::Ages;
 use super::apply::apply_delta;
 use super::bounds::Bounds;
 use super::checkpoint::Checkpoint;
@@ -41,6 +42,12 @@ pub(crate) struct Settings {
     pub(crate) mailbox_max: usize,
     /// Its share of turns.
     pub(crate) weight: u32,
+    /// Commands of it that may start in a second.
+    pub(crate) turns_per_s: Option<u32>,
+    /// Messages for its entities, and bytes of them.
+    pub(crate) backlog_max: (usize, usize),
+    /// Bytes of one entity's state.
+    pub(crate) state_bytes_max: Option<u64>,
 }
 
 impl Default for Settings {
@@ -50,6 +57,9 @@ impl Default for Settings {
             retention_s: limits::OUTCOME_RETENTION.as_secs(),
             mailbox_max: limits::MAILBOX_MESSAGES_MAX,
             weight: 1,
+            turns_per_s: None,
+            backlog_max: (limits::APP_BACKLOG_MAX, limits::APP_BACKLOG_BYTES_MAX),
+            state_bytes_max: None,
         }
     }
 }
@@ -57,6 +67,11 @@ impl Default for Settings {
 /// Where the partition learns an app's settings.
 pub(crate) trait Apps: Send + Sync {
     fn settings(&self, app: &str) -> Settings;
+
+    /// False while no app has a rate of turns: asked for every turn, so it must cost next to nothing.
+    fn paced(&self) -> bool {
+        false
+    }
 }
 
 /// What the threads around the machine tell it.
@@ -85,6 +100,7 @@ pub(crate) struct Core {
     pub(crate) commit: Commit,
     pub(crate) recent: Recent,
     pub(crate) history: History,
+    ages: Ages,
     pub(crate) keyed: HashMap<Vec<u8>, InFlight>,
     pub(crate) waiters: HashMap<MessageId, Vec<Waiter>>,
     /// Messages of the mailbox table that are being handled.
@@ -100,8 +116,8 @@ pub(crate) struct Core {
     running: usize,
     /// Queries that will not come back to the machine: as many as there are further references.
     queries: Arc<()>,
-    /// Entities whose turn came while the executor or the batch was full.
-    stalled: Turns,
+    /// Entities whose turn came while the executor or the batch was full, and all of apps with a rate.
+    pub(crate) stalled: Turns,
     outputs: Vec<Output>,
     /// The chain up to the last durable position.
     mark: Mark,
@@ -130,6 +146,7 @@ impl Core {
         let mut core = Self {
             next_checkpoint: clock.monotonic(),
             history: History::new(clock.now_ms()),
+            ages: Ages::default(),
             clock,
             apps,
             bounds: Bounds::default(),
@@ -198,18 +215,19 @@ impl Core {
         for entity in self.mailboxes.wake(now_ms) {
             self.dispatch(&entity);
         }
+        let now = self.clock.monotonic();
+        self.ages.note(self.ledger.last_seq(), self.oldest(), now);
         // A step happens after every call, so it must not look at more of them than it can start.
         while self.can_run()
-            && let Some(entity) = self.stalled.pop(|app| self.apps.settings(app).weight)
+            && let Some(entity) = self.next_turn(now)
         {
-            self.dispatch(&entity);
+            self.take_turn(&entity);
         }
         if let Some((position, batch)) = self.commit.seal() {
             let trim = self.checkpointed;
             self.outputs.push(Output::Append(Append { position, batch, trim }));
         }
         let urgent = self.view.bytes() >= self.bounds.view_bytes_checkpoint || self.closing;
-        let now = self.clock.monotonic();
         if self.commit.settled() && (urgent || now >= self.next_checkpoint) {
             self.freeze(now);
         }
@@ -231,7 +249,9 @@ impl Core {
         let due = due.map(|at| Duration::from_millis(at.saturating_sub(self.clock.now_ms())));
         let dirty = !self.view.table.is_empty() && !self.checkpointing && self.frozen.is_none();
         let checkpoint = dirty.then(|| self.next_checkpoint.saturating_sub(self.clock.monotonic()));
-        [due, checkpoint].into_iter().flatten().min()
+        let turn = self.stalled.next_back();
+        let turn = turn.map(|at| at.saturating_sub(self.clock.monotonic()));
+        [due, checkpoint, turn].into_iter().flatten().min()
     }
 
     /// True while it should be given no further requests.
@@ -343,7 +363,7 @@ impl Core {
     /// Starts a command if its entity is idle, or puts it into its mailbox.
     pub(crate) fn enter(&mut self, entry: Entry) {
         let entity = entry.message.target.clone();
-        if self.can_run() && self.open().is_ok() && !self.ledger.pauses.hold(&entity) {
+        if self.can_run() && self.may_start(&entity) && !self.paced(&entity) {
             match self.mailboxes.start(&entity, entry) {
                 Ok(entry) => return self.begin(entry),
                 Err(entry) => self.mailboxes.push(&entity, entry),
@@ -356,16 +376,28 @@ impl Core {
 
     /// Starts the entity's next command if it may.
     pub(crate) fn dispatch(&mut self, entity: &EntityRef) {
-        if self.open().is_err() || self.ledger.pauses.hold(entity) {
+        if !self.may_start(entity) {
             return;
         }
-        if !self.can_run() {
+        if !self.can_run() || self.paced(entity) {
             self.stalled.push(entity.clone());
             return;
         }
-        if let Some(entry) = self.mailboxes.take(entity) {
+        self.take_turn(entity);
+    }
+
+    /// Starts the entity's next command, if it has one, at its turn.
+    fn take_turn(&mut self, entity: &EntityRef) {
+        if self.may_start(entity)
+            && let Some(entry) = self.mailboxes.take(entity)
+        {
+            self.count_turn(entity);
             self.begin(entry);
         }
+    }
+
+    fn may_start(&self, entity: &EntityRef) -> bool {
+        self.open().is_ok() && !self.ledger.pauses.hold(entity)
     }
 
     /// Lets an entity go on at the next step.
@@ -414,11 +446,14 @@ impl Core {
     }
 
     pub(crate) fn status(&self) -> PartitionStatus {
+        let now = self.clock.monotonic();
+        let age_ms = |seq| self.ages.of(seq, now).as_millis() as u64;
         PartitionStatus {
             durable: self.commit.through().0,
             checkpointed: self.checkpointed.0,
             view_bytes: self.view.bytes(),
             queued: self.ledger.queued.len(),
+            oldest_ms: self.oldest().map_or(0, age_ms),
             backing_off: self.mailboxes.backing_off(),
             scheduled: self.ledger.scheduled.len(),
             timers: self.ledger.timers(),
@@ -431,6 +466,11 @@ impl Core {
             poisoned: self.poisoned.clone(),
             ..PartitionStatus::default()
         }
+    }
+
+    /// The message that came first of those that wait.
+    fn oldest(&self) -> Option<u64> {
+        self.ledger.queued.first_key_value().map(|(seq, _)| *seq)
     }
 
     /// A message of the mailbox table, as it goes into its entity's mailbox.

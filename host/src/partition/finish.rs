@@ -115,6 +115,15 @@ impl Core {
             let fault = format!("the host is over its limit of {what}; nothing was sent");
             return self.fail(entry, CallFailure::Trap(Trap::Fault(fault)), version, cause);
         }
+        if emits
+            && self.adds_messages(&entry, &draft)
+            && let Some(refusal) = self.over_backlog(entry.message.target.app())
+        {
+            let (code, message) = ("over_quota".into(), format!("{refusal}; nothing was sent"));
+            let failure = Failure { code, message, details: None, retryable: true };
+            return self.fail(entry, CallFailure::Error(failure), version, cause);
+        }
+        let state_bytes = draft.state_bytes;
         let ends_message = entry.call.is_none();
         let keyed = entry.call.as_ref().is_some_and(|call| call.idempotency.is_some());
         let effects = !draft.is_empty();
@@ -132,6 +141,9 @@ impl Core {
         let outcome = self.remember(&entry, Ending::Reply(body.clone()), version, &mut delta);
         self.note_turn(&entry, Ended::Done(cancelled.into()), version, &delta);
         let cause = if effects || ends_message || keyed { self.apply(delta) } else { cause };
+        if let Some(bytes) = state_bytes {
+            self.view.keep_size(&entry.message.target, bytes);
+        }
         let answer = Answer {
             id: entry.message.id,
             result: CallResult::Reply(body),
@@ -284,6 +296,15 @@ impl Core {
         }
         debug_assert_eq!(answer_of(id, &outcome).and_then(|a| a.expires_ms), Some(expires_ms));
         Some(outcome)
+    }
+
+    /// True when there are more messages after it than before.
+    fn adds_messages(&self, entry: &Entry, draft: &Draft) -> bool {
+        let pending = self.ledger.pending(&entry.message.target);
+        let is_set = |name: &String| pending.is_some_and(|all| all.timers.contains_key(name));
+        let set = draft.timers.iter().filter(|(name, set)| set.is_some() && !is_set(name)).count();
+        let ends = usize::from(entry.call.is_none()) + draft.cancels.len();
+        draft.sends.len() + set > ends
     }
 
     /// True when everything that the draft cancels has still not started.

@@ -284,13 +284,13 @@ pub(crate) struct Portrait {
 }
 
 impl Portrait {
-    /// The entity with its state; `None` when it has none and nothing waits for it.
-    pub(crate) fn paint(&self) -> Result<Option<EntityInfo>, ReadError> {
+    /// The entity with its state beyond the key `after`; `None` when it has none and nothing waits for it.
+    pub(crate) fn paint(&self, after: &[u8]) -> Result<Option<EntityInfo>, ReadError> {
         let prefix = keys::entity_prefix(&self.entity);
         let version = self.view.version(&prefix)?;
         let removed = version > 0 && self.view.removed(&prefix)? == version;
-        let (rows, more_state) = self.rows(&prefix)?;
-        let nothing = version == 0 && rows.is_empty();
+        let (rows, more_state) = self.rows(&prefix, after)?;
+        let nothing = version == 0 && rows.is_empty() && after.is_empty();
         if nothing && self.pending.is_none() && self.mailbox == 0 {
             return Ok(None);
         }
@@ -320,8 +320,9 @@ impl Portrait {
     }
 
     /// Its rows, and whether there are more than may be shown.
-    fn rows(&self, prefix: &[u8]) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
-        let (mut all, mut bytes, mut start) = (vec![], 0, vec![]);
+    fn rows(&self, prefix: &[u8], after: &[u8]) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
+        // No key is empty, so this is before the first one or right behind another.
+        let (mut all, mut bytes, mut start) = (vec![], 0, [after, &b"\0"[..]].concat());
         loop {
             let bounds = ScanBounds {
                 start: &start,

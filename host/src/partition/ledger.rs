@@ -54,6 +54,13 @@ impl Pending {
     }
 }
 
+/// What there is of one app's messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
 /// All messages of a partition.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -74,6 +81,8 @@ pub(crate) struct Ledger {
     /// The last number given to a message.
     last_seq: u64,
     bytes: usize,
+    /// The same by app, of those that have any.
+    backlogs: HashMap<String, Backlog>,
     /// Named timers in the schedule.
     timers: usize,
 }
@@ -204,6 +213,11 @@ impl Ledger {
         self.last_seq
     }
 
+    /// The last number that was given.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
     pub(crate) fn place(&self, id: MessageId) -> Option<Place> {
         self.places.get(&id).copied()
     }
@@ -256,6 +270,26 @@ impl Ledger {
     /// Bytes of all messages.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What there is of an app's messages, if there are any.
+    pub(crate) fn backlog(&self, app: &str) -> Option<Backlog> {
+        self.backlogs.get(app).copied()
+    }
+
+    /// What [`Ledger::backlog`] says is what there is.
+    #[cfg(test)]
+    pub(crate) fn check_backlogs(&self) {
+        let queued = self.queued.values().map(|queued| &queued.message);
+        let dead = self.dead.values().map(|letter| &letter.message);
+        let mut counted: HashMap<String, Backlog> = HashMap::new();
+        for message in queued.chain(self.scheduled.values()).chain(dead) {
+            let backlog = counted.entry(message.target.app().to_owned()).or_default();
+            backlog.messages += 1;
+            backlog.bytes += message.bytes();
+        }
+        assert_eq!(self.backlogs, counted);
+        assert_eq!(self.bytes, counted.values().map(|backlog| backlog.bytes).sum::<usize>());
     }
 
     fn enqueue(&mut self, seq: u64, message: Arc<Message>, table: &mut Memtable) {
@@ -346,14 +380,14 @@ impl Ledger {
         }
         match place {
             Place::Mailbox(seq) => {
-                self.bytes = self.bytes + silent.bytes() - old.bytes();
+                self.weigh(&old, &silent);
                 if let Some(queued) = self.queued.get_mut(&seq) {
                     queued.message = silent;
                     table.mailbox.update(seq, queued.clone());
                 }
             }
             Place::Scheduled(due_ms, seq) => {
-                self.bytes = self.bytes + silent.bytes() - old.bytes();
+                self.weigh(&old, &silent);
                 self.scheduled.insert((due_ms, seq), silent.clone());
                 table.scheduled.update((due_ms, seq), silent);
             }
@@ -376,13 +410,30 @@ impl Ledger {
 
     fn replace_letter(&mut self, id: MessageId, message: Arc<Message>, table: &mut Memtable) {
         let Some(letter) = self.dead.get_mut(&id) else { return };
-        self.bytes = self.bytes + message.bytes() - letter.message.bytes();
         table.bytes += message.bytes();
+        let old = letter.message.clone();
         *letter = Arc::new(DeadLetter { message, ..DeadLetter::clone(letter) });
         table.dead.update(id, letter.clone());
+        let new = letter.message.clone();
+        self.weigh(&old, &new);
+    }
+
+    /// A message has another content now.
+    fn weigh(&mut self, old: &Message, new: &Message) {
+        self.bytes = self.bytes + new.bytes() - old.bytes();
+        if let Some(backlog) = self.backlogs.get_mut(new.target.app()) {
+            backlog.bytes = backlog.bytes + new.bytes() - old.bytes();
+        }
     }
 
     fn put(&mut self, message: &Message, place: Place) {
+        let app = message.target.app();
+        let backlog = match self.backlogs.get_mut(app) {
+            Some(backlog) => backlog,
+            None => self.backlogs.entry(app.to_owned()).or_default(),
+        };
+        backlog.messages += 1;
+        backlog.bytes += message.bytes();
         self.places.insert(message.id, place);
         if !matches!(place, Place::Mailbox(_)) {
             self.aside.entry(message.target.clone()).or_default().insert(message.id);
@@ -393,6 +444,14 @@ impl Ledger {
     }
 
     fn take(&mut self, message: &Message) {
+        let app = message.target.app();
+        if let Some(backlog) = self.backlogs.get_mut(app) {
+            backlog.messages -= 1;
+            backlog.bytes -= message.bytes();
+            if backlog.messages == 0 {
+                self.backlogs.remove(app);
+            }
+        }
         let place = self.places.remove(&message.id);
         if !matches!(place, Some(Place::Mailbox(_))) {
             remove_from(&mut self.aside, &message.target, message.id);

@@ -3,6 +3,7 @@
 //! Invariant: a request is answered, or refused, or its caller learns that the partition is closed.
 
 mod admit;
+mod ages;
 mod apply;
 mod bounds;
 mod callback;
@@ -16,6 +17,7 @@ mod finish;
 pub(crate) mod history;
 mod inspect;
 pub(crate) mod journey;
+mod kinds;
 mod late;
 mod ledger;
 mod letters;
@@ -42,11 +44,13 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use self::callback::Use;
@@ -55,6 +59,7 @@ use self::driver::Driver;
 use self::history::Past;
 use self::inspect::{Listing, Portrait};
 use self::journey::Live;
+use self::kinds::Kinds;
 use self::late::Left;
 use self::reply::End;
 use self::request::{
@@ -93,6 +98,7 @@ enum Request {
     Message(MessageId, bool, Sees, oneshot::Sender<Answered<MessageStatus>>),
     Cancel(MessageId, Sees, oneshot::Sender<Answered<Cancelled>>),
     List(String, String, oneshot::Sender<Answered<Listing>>),
+    Kinds(String, oneshot::Sender<Answered<Kinds>>),
     Show(EntityRef, oneshot::Sender<Answered<Portrait>>),
     /// What operators ask for, which is rare and of many kinds.
     Operator(Box<dyn FnOnce(&mut Core) + std::marker::Send>),
@@ -212,13 +218,22 @@ impl Partition {
         .await
     }
 
-    /// One entity.
+    /// The types of an app that have entities here, in order.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub async fn entity(&self, entity: EntityRef) -> Answered<Option<EntityInfo>> {
+    pub async fn kinds(&self, app: &str) -> Answered<BTreeSet<String>> {
+        let kinds = self.ask(|to| Request::Kinds(app.into(), to)).await?;
+        aside(move || kinds.map(Kinds::walk).transpose()).await
+    }
+
+    /// One entity; of its state what comes after the key `after`.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn entity(&self, entity: EntityRef, after: Bytes) -> Answered<Option<EntityInfo>> {
         let portrait = self.ask(|to| Request::Show(entity, to)).await?;
-        aside(move || portrait.map(|portrait| portrait.paint()).transpose()).await
+        aside(move || portrait.map(|portrait| portrait.paint(&after)).transpose()).await
     }
 
     /// Resolves or rejects a callback.
@@ -344,7 +359,14 @@ impl Apps for Registry {
             retention_s: app.config.outcome_retention_s,
             mailbox_max: app.config.mailbox_max,
             weight: app.config.quotas.weight,
+            turns_per_s: app.config.quotas.turns_per_s,
+            backlog_max: (app.config.quotas.backlog_max, app.config.quotas.backlog_bytes_max),
+            state_bytes_max: app.config.quotas.state_bytes_max,
         })
+    }
+
+    fn paced(&self) -> bool {
+        self.any_paced()
     }
 }
 
@@ -357,6 +379,7 @@ impl Request {
             Self::Message(id, wait, sees, to) => core.message(id, wait, &sees, to),
             Self::Cancel(id, sees, to) => core.cancel(id, &sees, to),
             Self::List(app, kind, to) => core.listing(&app, &kind, to),
+            Self::Kinds(app, to) => core.kinds(app, to),
             Self::Show(entity, to) => core.portrait(entity, to),
             Self::Operator(ask) => ask(core),
             Self::UseCallback(using, to) => core.use_callback(&using, to),

@@ -11,8 +11,10 @@ use super::core::{Core, Waiter};
 use super::ledger::Place;
 use super::reply::End;
 use super::request::{Answered, Change, Expect, MessageStatus, Put, PutDone, Refusal, Removed};
+use super::rows::Rows;
 use crate::ids::{EntityRef, MessageId};
 use crate::limits;
+use crate::metrics::{self, QuotaKind};
 use crate::record::delta::{Delta, EntityWrites, Op};
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
@@ -144,6 +146,9 @@ impl Core {
         if !expected {
             return Ok(PutDone::Otherwise { version });
         }
+        if let Some(refused) = self.over_state(&entity, &change)? {
+            return Ok(refused);
+        }
         let version = (version + 1).max(version_min);
         let mut delta = Delta::default();
         if let Some(timers) = timers {
@@ -175,6 +180,38 @@ impl Core {
         }
         self.apply(delta);
         Ok(PutDone::Yes { version })
+    }
+
+    /// Holds a write against its app's quota as a handler's is: what makes the state no larger is allowed.
+    fn over_state(
+        &mut self,
+        entity: &EntityRef,
+        change: &Change,
+    ) -> Result<Option<PutDone>, Refusal> {
+        let Some(max) = self.apps.settings(entity.app()).state_bytes_max else { return Ok(None) };
+        let (prefix, view) = (keys::entity_prefix(entity), self.view.entity(entity));
+        let after = match change {
+            Change::Whole(rows) => {
+                Ok(rows.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
+            }
+            Change::Some(rows) => {
+                let mut writes = Rows::default();
+                for (key, value) in rows {
+                    writes.insert(key.clone(), value.clone());
+                }
+                view.size_with(&prefix, &writes)
+            }
+        };
+        let bytes = self.readable(after)?;
+        if bytes <= max {
+            return Ok(None);
+        }
+        let before = view.size(&prefix);
+        if bytes <= self.readable(before)? {
+            return Ok(None);
+        }
+        metrics::app(entity.app()).over_quota(QuotaKind::StateBytes);
+        Ok(Some(PutDone::TooLarge { bytes, max }))
     }
 
     /// An entity's version, and whether it was removed at that one.

@@ -382,6 +382,8 @@ pub struct PartitionStatus {
     pub view_bytes: usize,
     /// Messages waiting or backing off.
     pub queued: usize,
+    /// How long the one that came first has waited, in milliseconds, since the partition was opened at most.
+    pub oldest_ms: u64,
     /// Of these, the ones backing off.
     pub backing_off: usize,
     /// Messages and timers that are not due.
@@ -432,6 +434,14 @@ pub enum Refusal {
     Overloaded {
         /// Which.
         what: &'static str,
+    },
+    /// The app is over a quota of its own.
+    #[error("the app is over its quota of {max} {what}; try again later")]
+    OverQuota {
+        /// Of what, with its unit.
+        what: &'static str,
+        /// The quota.
+        max: usize,
     },
     /// The partition is closed: it shuts down, or its storage failed.
     #[error("this entity's partition is not available: {0}")]

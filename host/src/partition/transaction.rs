@@ -19,6 +19,7 @@ use crate::engine::{Continuation, Due, EntityIo, Fault, LogLevel, TimerInfo};
 use crate::ids::{CallbackToken, EntityRef, MessageId, check_name};
 use crate::limits;
 use crate::logging;
+use crate::metrics::QuotaKind;
 use crate::record::keys;
 use crate::record::message::{Message, Origin};
 use crate::registry::App;
@@ -34,6 +35,8 @@ pub(crate) struct Draft {
     pub(crate) timers: BTreeMap<String, Option<(Arc<Message>, u64)>>,
     /// The handler's result is bytes, not JSON; said only of a message with a continuation.
     pub(crate) replies_bytes: bool,
+    /// Bytes of the entity's state as it would be now; known once somebody had to.
+    pub(crate) state_bytes: Option<u64>,
 }
 
 impl Draft {
@@ -65,8 +68,6 @@ pub(crate) struct Transaction {
     prefix: Vec<u8>,
     draft: Draft,
     written_bytes: usize,
-    /// Bytes of the entity's state as it would be now; known once somebody had to.
-    state_bytes: Option<u64>,
     /// Log lines of a call that may yet start over on another thread; others leave at once.
     held: Option<Vec<(LogLevel, String)>>,
     /// The first read that failed: whatever the guest makes of it, the call came to nothing.
@@ -79,8 +80,8 @@ impl Transaction {
         let prefix = keys::entity_prefix(&start.message.target);
         let held = trial.then(Vec::new);
         let draft = Draft::default();
-        let (written_bytes, state_bytes, unreadable) = (0, None, None);
-        Self { start, clock, prefix, draft, written_bytes, state_bytes, held, unreadable }
+        let (written_bytes, unreadable) = (0, None);
+        Self { start, clock, prefix, draft, written_bytes, held, unreadable }
     }
 
     /// Takes it back: nothing of it happened.
@@ -120,27 +121,24 @@ impl Transaction {
     /// Holds the entity's size, with `bytes` at `key`, against its app's quota. What makes it no larger is allowed.
     fn count_state(&mut self, key: &[u8], bytes: usize) -> Result<(), Fault> {
         let Some(max) = self.start.app.config.quotas.state_bytes_max else { return Ok(()) };
-        let all = match self.state_bytes {
+        let all = match self.draft.state_bytes {
             Some(all) => all,
             None => self.measure_state()?,
         };
         let before = self.get(key)?.map_or(0, |value| (key.len() + value.len()) as u64);
         let after = all.saturating_sub(before) + bytes as u64;
         if after > max && after > all {
+            self.start.app.metrics.over_quota(QuotaKind::StateBytes);
             return Err(Fault::Limit { what: "bytes of the entity's state", max });
         }
-        self.state_bytes = Some(after);
+        self.draft.state_bytes = Some(after);
         Ok(())
     }
 
+    /// Before the first write.
     fn measure_state(&mut self) -> Result<u64, Fault> {
-        let (mut all, mut start) = (0, Vec::new());
-        loop {
-            let page = self.scan(&start, None, u32::MAX, false)?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            start = [last, &[0][..]].concat();
-            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
-        }
+        let size = self.start.view.size(&self.prefix);
+        self.readable(size)
     }
 
     fn count_send(&self) -> Result<(), Fault> {
@@ -158,7 +156,8 @@ impl Transaction {
         then: Option<Continuation>,
     ) -> Result<Arc<Message>, Fault> {
         let bytes_max = self.start.app.config.quotas.message_bytes_max;
-        limit("message body bytes", input.len(), bytes_max)?;
+        limit("message body bytes", input.len(), bytes_max)
+            .inspect_err(|_| self.start.app.metrics.over_quota(QuotaKind::MessageBytes))?;
         self.check_handler(target.kind(), handler)?;
         self.count_send()?;
         self.count_bytes(input.len())?;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::request::Scope;
 use super::rows::Rows;
 use crate::ids::{EntityRef, MessageId, Position};
+use crate::limits;
 use crate::record::delta::EntityWrites;
 use crate::record::keys;
 use crate::record::message::{DeadLetter, Message, Queued};
@@ -117,16 +118,19 @@ pub(crate) struct View {
     pub(crate) table: Memtable,
     frozen: Option<Arc<Memtable>>,
     base: Arc<Snapshot>,
+    /// Bytes of the state of entities whose app bounds them and that somebody measured: until they change.
+    sizes: HashMap<EntityRef, u64>,
 }
 
 impl View {
     pub(crate) fn new(base: Arc<Snapshot>) -> Self {
         let table = Memtable { through: base.mark().position, ..Memtable::default() };
-        Self { table, frozen: None, base }
+        Self { table, frozen: None, base, sizes: HashMap::new() }
     }
 
     /// Applies a transaction's state writes.
     pub(crate) fn write(&mut self, position: Position, writes: EntityWrites) {
+        self.forget_size(&writes.entity);
         let entity = self.table.entities.entry(writes.entity).or_default();
         // A query that still reads the old rows keeps them; otherwise this changes them in place.
         let rows = Arc::make_mut(&mut entity.rows);
@@ -149,6 +153,7 @@ impl View {
         (version, removed): (u64, bool),
         rows: &[(Bytes, Bytes)],
     ) {
+        self.forget_size(entity);
         let changed = self.table.entities.entry(entity.clone()).or_default();
         let size =
             |key: &Bytes, value: Option<&Bytes>| 96 + key.len() + value.map_or(0, Bytes::len);
@@ -159,6 +164,22 @@ impl View {
         let removed = if removed { Some(version) } else { changed.removed };
         let rows = Arc::new(rows.collect());
         *changed = EntityRows { rows, version, cause: position, whole: true, removed };
+    }
+
+    /// Keeps how many bytes of state an entity has now, so that its next command need not read all of it.
+    pub(crate) fn keep_size(&mut self, entity: &EntityRef, bytes: u64) {
+        if self.sizes.len() >= limits::STATE_SIZES_MAX {
+            self.sizes.clear();
+        }
+        self.sizes.insert(entity.clone(), bytes);
+    }
+
+    /// It changes.
+    fn forget_size(&mut self, entity: &EntityRef) {
+        // Where no app bounds states nothing is hashed.
+        if !self.sizes.is_empty() {
+            self.sizes.remove(entity);
+        }
     }
 
     /// An immutable view of one entity, for an executor.
@@ -174,6 +195,7 @@ impl View {
             overlays: [0, 1].map(|at| shown(at).map(|e| e.rows.clone())),
             whole: whole.is_some(),
             removed: live.and_then(|e| e.removed).or(frozen.and_then(|e| e.removed)),
+            known_size: self.sizes.get(entity).copied(),
             base: self.base.clone(),
             version: newest.map(|e| e.version),
             cause: newest.map(|e| e.cause).unwrap_or_default(),
@@ -267,6 +289,8 @@ pub(crate) struct EntityView {
     removed: Option<u64>,
     base: Arc<Snapshot>,
     version: Option<u64>,
+    /// Bytes of all keys and values, when they were measured before.
+    known_size: Option<u64>,
     /// What must be durable before anything computed from this view may leave.
     pub(crate) cause: Position,
 }
@@ -311,6 +335,33 @@ impl EntityView {
         }
         let row = self.base.get(Table::Rows, &keys::meta(prefix.to_vec()))?;
         row.map_or(Ok(0), |bytes| Ok(record::decode("entity", &bytes)?))
+    }
+
+    /// Bytes of all keys and values; reads all of them when nobody has.
+    pub(crate) fn size(&self, prefix: &[u8]) -> Result<u64, ReadError> {
+        let measure = || self.size_with(prefix, &Rows::default());
+        let Some(known) = self.known_size else { return measure() };
+        let is_known = |all| all == known;
+        debug_assert!(measure().map_or(true, is_known), "what was measured is not so any more");
+        Ok(known)
+    }
+
+    /// The same with `writes` over them; reads all of them.
+    pub(crate) fn size_with(&self, prefix: &[u8], writes: &Rows) -> Result<u64, ReadError> {
+        let (mut all, mut start) = (0, Vec::new());
+        loop {
+            let bounds = ScanBounds {
+                start: &start,
+                end: None,
+                entries_max: limits::SCAN_ENTRIES_MAX,
+                bytes_max: limits::SCAN_BYTES_MAX,
+                descending: false,
+            };
+            let page = self.scan(prefix, writes, bounds)?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            start = [last, &[0][..]].concat();
+            all += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+        }
     }
 
     /// Merges the call's own `writes`, the memtables and the base.
@@ -431,7 +482,7 @@ mod tests {
             let overlays = [Some(Arc::new(rows(&layers[1]))), Some(Arc::new(rows(&layers[2])))];
             let (whole, removed) = (hidden, None);
             let view =
-                EntityView { overlays, whole, removed, base, version: None, cause: Position(0) };
+                EntityView { overlays, whole, removed, base, version: None, known_size: None, cause: Position(0) };
             prop_assert_eq!(view.version(&prefix).expect("reads"), 7);
             let mut model = BTreeMap::new();
             for layer in layers.iter().rev().skip(usize::from(hidden)) {

@@ -68,6 +68,18 @@ pub fn rows_end(prefix: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Where an app's entities begin.
+#[must_use]
+pub fn app_prefix(app: &str) -> Vec<u8> {
+    [app.as_bytes(), &[0]].concat()
+}
+
+/// Where the entities of a type have ended.
+#[must_use]
+pub fn kind_end(app: &str, kind: &str) -> Vec<u8> {
+    [app.as_bytes(), &[0], kind.as_bytes(), &[1]].concat()
+}
+
 /// The entity that a key of the `rows` table belongs to.
 ///
 /// # Errors
@@ -165,6 +177,10 @@ mod tests {
             prop_assert!(meta(p.clone()) < row(&p, &row_key) && row(&p, &row_key) < rows_end(&p));
             prop_assert!(meta(p.clone()) < removed(p.clone()) && removed(p.clone()) < row(&p, b""));
             prop_assert_eq!(entity_of(&removed(p.clone())).expect("reads"), one.clone());
+            let end = kind_end(one.app(), one.kind());
+            prop_assert!(app_prefix(one.app()) < meta(p.clone()) && row(&p, &[0xff; 9]) < end);
+            let longer = [one.kind(), "0"].concat();
+            prop_assert!(end < kind_prefix(one.app(), &longer, ""));
         }
     }
 

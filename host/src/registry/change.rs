@@ -254,6 +254,7 @@ impl Registry {
         let Some(ramp) = served.ramp.as_ref().filter(same) else { return };
         let (name, version, percent) = (&app.name, app.version, ramp.percent);
         tracing::warn!(app = name, %version, percent, reason, "the ramp is halted");
+        app.metrics.ramp_halted();
         self.serve(name, served.without_ramp());
         let written = self.record_of(name).and_then(|mut record| {
             let at_ms = self.clock.now_ms();
@@ -276,7 +277,7 @@ impl Registry {
         let (served, mut record) = (self.served_or_unknown(app)?, self.record_of(app)?);
         let mut document = serde_json::json!(record.config);
         merge(&mut document, patch);
-        let config: AppConfig = serde_json::from_value(document)
+        let config: AppConfig = serde_path_to_error::deserialize(document)
             .map_err(|error| ChangeError::BadSetting(format!("the settings: {error}")))?;
         config.validate()?;
         let secrets = &served.live.secrets;

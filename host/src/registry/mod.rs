@@ -25,6 +25,7 @@ mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use anyhow::Context;
@@ -36,7 +37,7 @@ pub use diff::{Change, How, Item};
 pub use lineage::{Field, State};
 pub use logbook::{LogBook, LogLine};
 pub use pace::Pace;
-pub use quota::{OverQuota, Quota, Ticket};
+pub use quota::{OverQuota, Quota, Ticket, next_due};
 pub use record::{Halted, Offer};
 pub use secrets::{Secret, Secrets};
 pub use served::App;
@@ -60,6 +61,8 @@ pub struct Registry {
     /// Held from the comparison with what is served to its replacement. Names the apps whose last change failed
     /// while it was written: their record may say something else than what is served.
     publishing: Mutex<BTreeSet<String>>,
+    /// Whether any app has a rate of turns.
+    paced: AtomicBool,
 }
 
 impl Registry {
@@ -81,8 +84,9 @@ impl Registry {
                 }
             }
         }
+        let paced = AtomicBool::new(any_paced(&apps));
         let (apps, publishing) = (RwLock::new(apps), Mutex::default());
-        let registry = Self { engine, clock, store, apps, publishing };
+        let registry = Self { engine, clock, store, apps, publishing, paced };
         registry.collect();
         Ok(registry)
     }
@@ -114,6 +118,12 @@ impl Registry {
         served.ramp.as_ref().map(|ramp| (ramp.app.version, ramp.percent))
     }
 
+    /// False while no app has a quota of turns a second.
+    #[must_use]
+    pub fn any_paced(&self) -> bool {
+        self.paced.load(Ordering::Relaxed)
+    }
+
     /// The versions that serve an app, each with the percentage of the entities that are on it: the live one, and then
     /// a ramped one. None when there is no such app.
     #[must_use]
@@ -136,6 +146,7 @@ impl Registry {
     fn serve(&self, app: &str, served: Served) {
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         apps.insert(app.into(), Arc::new(served));
+        self.paced.store(any_paced(&apps), Ordering::Relaxed);
     }
 
     /// Removes components and compiled code that no record names. What runs is in memory and does not need them.
@@ -145,6 +156,10 @@ impl Registry {
             self.engine.collect(&named);
         }
     }
+}
+
+fn any_paced(apps: &BTreeMap<String, Arc<Served>>) -> bool {
+    apps.values().any(|served| served.live.config.quotas.turns_per_s.is_some())
 }
 
 /// What an app's record says is served, ready to run.

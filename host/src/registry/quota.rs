@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::config::Quotas;
 use crate::ids::EntityRef;
 use crate::limits;
+use crate::metrics::QuotaKind;
 
 /// The use of one app's quotas; share it in an [`Arc`].
 #[derive(Default)]
@@ -42,6 +43,8 @@ pub struct OverQuota {
     pub whose: &'static str,
     /// Of what, with its unit.
     pub what: &'static str,
+    /// Which one it is.
+    pub quota: QuotaKind,
     /// The quota.
     pub max: u32,
     /// When a request may be taken again.
@@ -65,6 +68,7 @@ impl Quota {
             let over = |wait| OverQuota {
                 whose: "the entity",
                 what: "requests a second",
+                quota: QuotaKind::EntityRequestsPerS,
                 max: rate,
                 retry_after: Duration::from_nanos(wait),
             };
@@ -74,6 +78,7 @@ impl Quota {
             let over = |wait| OverQuota {
                 whose: "the app",
                 what: "requests a second",
+                quota: QuotaKind::RequestsPerS,
                 max: rate,
                 retry_after: Duration::from_nanos(wait),
             };
@@ -90,6 +95,7 @@ impl Quota {
             Err(_) => Err(OverQuota {
                 whose: "the app",
                 what: "requests at once",
+                quota: QuotaKind::RequestsAtOnce,
                 max,
                 retry_after: limits::RETRY_AFTER,
             }),
@@ -127,8 +133,11 @@ impl Drop for Ticket {
     }
 }
 
-/// When the request after this one is due; or how long this one is early beyond what a burst allows.
-fn next_due(due: u64, rate: u32, burst: u32, now: u64) -> Result<u64, u64> {
+/// The cell rate: when the next one after this is due; or how long this one is early beyond what a burst allows.
+///
+/// # Errors
+/// The time that it is early, in nanoseconds as all of these are.
+pub fn next_due(due: u64, rate: u32, burst: u32, now: u64) -> Result<u64, u64> {
     let pace = 1_000_000_000 / u64::from(rate.max(1));
     let next = due.max(now) + pace;
     let latest = now + pace * u64::from(burst.max(1));

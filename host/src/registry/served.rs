@@ -13,7 +13,7 @@ use crate::config::AppConfig;
 use crate::engine::Guest;
 use crate::ids::{EntityRef, VersionId};
 use crate::limits;
-use crate::metrics::AppMetrics;
+use crate::metrics::{self, AppMetrics};
 
 /// One version of a deployed app as it is now; a change of the app makes a new one.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct App {
     pub guest: Guest,
     /// What its guests logged; one for all versions.
     pub logs: Arc<LogBook>,
-    /// What is measured of it; one for all versions.
+    /// What is measured of it; one for all versions, and one for those that are ramped.
     pub metrics: Arc<AppMetrics>,
     /// What it has used of its quotas; one for all versions.
     pub quota: Arc<Quota>,
@@ -95,7 +95,8 @@ impl Served {
                 ready.push(app.clone());
             }
         }
-        let live = Arc::new(App { trial: None, ..live });
+        let metrics = metrics::app(&live.name);
+        let live = Arc::new(App { trial: None, metrics, ..live });
         Self { live, ramp: None, ready }
     }
 
@@ -114,8 +115,11 @@ impl Served {
             return self.without_ramp();
         }
         let trial = Arc::new(Trial::default());
-        let on =
-            |app: &App, side| Arc::new(App { trial: Some((side, trial.clone())), ..app.clone() });
+        let on = |app: &App, side| {
+            let metrics = metrics::app(&app.name);
+            let metrics = if side == Side::New { metrics.of_ramp() } else { metrics };
+            Arc::new(App { trial: Some((side, trial.clone())), metrics, ..app.clone() })
+        };
         let ramp = Some(Ramped { app: on(version, Side::New), percent });
         Self { live: on(&self.live, Side::Old), ramp, ready: self.ready.clone() }
     }

@@ -43,11 +43,12 @@ async fn metrics_count_what_was_done() {
     is("keystead_messages", &[("stage", "dead")], 1.0);
     is("keystead_messages", &[("stage", "timer")], 1.0);
     is("keystead_messages", &[("stage", "queued")], 0.0);
-    is("keystead_apps", &[], 2.0);
+    is("keystead_over_quota_total", &[("app", "bounded"), ("quota", "entity_requests_per_s")], 1.0);
+    is("keystead_apps", &[], 3.0);
     is("keystead_partitions", &[("state", "open")], 1.0);
-    is("keystead_deploys_total", &[("outcome", "changed")], 2.0);
+    is("keystead_deploys_total", &[("outcome", "changed")], 3.0);
     is("keystead_compile_cache_total", &[("result", "miss")], 1.0);
-    is("keystead_compile_cache_total", &[("result", "hit")], 1.0);
+    is("keystead_compile_cache_total", &[("result", "hit")], 2.0);
     // A batch each at most; an append without a transaction is none.
     let transactions = page.sum("keystead_transactions_total", &[]);
     let appends = page.sum("keystead_journal_batch_transactions_count", &[]);
@@ -97,32 +98,43 @@ async fn the_dashboard_asks_for_what_exists_and_leaves_nothing_out() {
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().expect("expr")).collect();
     assert!(queries.len() > 30, "{} queries", queries.len());
-    let mut asked = BTreeSet::new();
-    for query in &queries {
-        let found = metrics_of(query);
-        assert!(!found.is_empty(), "no metric in {query}");
-        for (name, labels) in found {
-            let family = page.families.get(&name).or_else(|| {
-                let parts = ["_bucket", "_sum", "_count"];
-                let base = parts.iter().find_map(|part| name.strip_suffix(part))?;
-                page.families.get(base).filter(|family| family.kind == "histogram")
-            });
-            let family = family.unwrap_or_else(|| panic!("{query}: there is no {name}"));
-            let known: BTreeSet<&String> =
-                family.samples.keys().flat_map(|(_, labels)| labels.keys()).collect();
-            for label in labels.iter().filter(|label| *label != "instance") {
-                assert!(known.contains(label), "{query}: {name} has no label {label}");
-            }
-            asked.insert(family.help.clone());
-        }
-    }
+    let asked: BTreeSet<String> = queries.iter().flat_map(|query| asked(&page, query).0).collect();
     let unasked = page.families.iter().filter(|(_, family)| !asked.contains(&family.help));
     let unasked: Vec<&String> = unasked.map(|(name, _)| name).collect();
     assert!(unasked.is_empty(), "no panel shows {unasked:?}");
 }
 
+/// What a query asks for is on the page: gives the help of its metrics, and the labels that they have.
+pub(super) fn asked(page: &Page, query: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let found = metrics_of(query);
+    assert!(!found.is_empty(), "no metric in {query}");
+    let (mut helps, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for (name, matchers) in found {
+        let family = page.families.get(&name).or_else(|| {
+            let parts = ["_bucket", "_sum", "_count"];
+            let base = parts.iter().find_map(|part| name.strip_suffix(part))?;
+            page.families.get(base).filter(|family| family.kind == "histogram")
+        });
+        let family = family.unwrap_or_else(|| panic!("{query}: there is no {name}"));
+        let has = |label: &str, value: Option<&str>| {
+            let mut labels = family.samples.keys().filter_map(|(_, labels)| labels.get(label));
+            labels.any(|found| value.is_none_or(|value| found == value))
+        };
+        // What Prometheus adds is not on the page.
+        for (label, values) in matchers.iter().filter(|(l, _)| l != "instance" && l != "job") {
+            assert!(has(label, None), "{query}: {name} has no label {label}");
+            for value in values.split('|').filter(|value| !value.starts_with('$')) {
+                assert!(has(label, Some(value)), "{query}: {name} has no {label} {value}");
+            }
+        }
+        all.extend(family.samples.keys().flat_map(|(_, labels)| labels.keys().cloned()));
+        helps.insert(family.help.clone());
+    }
+    (helps, all)
+}
+
 /// A host on which one of everything has happened.
-async fn worked() -> Host {
+pub(super) async fn worked() -> Host {
     let host = Host::start().await;
     let retry = json!({"retry": {"initial_ms": 1, "max_ms": 1}});
     host.deploy_with(Guest::Hostile, "app", retry).await;
@@ -151,6 +163,14 @@ async fn worked() -> Host {
     for _ in 0..3 {
         client.ingress(Method::GET, "/v1/nonsense").answer().await.expect_status(404);
     }
+    // A host whose app is bounded has its quota in its way.
+    let bounded = json!({"quotas": {"entity_requests_per_s": 1}});
+    host.deploy_with(Guest::Hostile, "bounded", bounded).await;
+    let mut refused = false;
+    while !refused {
+        let call = client.call("bounded/probe/e", "bump", json!({}));
+        refused = call.answer().await.status == 429;
+    }
     // A page of metrics on the way, so that reading one is not what makes a series appear.
     read(&host).await;
     host.quiet().await;
@@ -164,12 +184,12 @@ async fn text(host: &Host) -> String {
     answer.text()
 }
 
-async fn read(host: &Host) -> Page {
+pub(super) async fn read(host: &Host) -> Page {
     Page::read(&text(host).await)
 }
 
-/// The metrics of a query, each with the labels that it selects by.
-fn metrics_of(query: &str) -> Vec<(String, Vec<String>)> {
+/// The metrics of a query, each with the labels that it selects by and their values.
+fn metrics_of(query: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut found = vec![];
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     for prefix in ["keystead_", "process_"] {
@@ -179,7 +199,9 @@ fn metrics_of(query: &str) -> Vec<(String, Vec<String>)> {
             let labels = rest[name.len()..].strip_prefix('{').and_then(|l| l.split_once('}'));
             let labels = labels.map_or("", |(labels, _)| labels).split(',');
             let labels = labels.filter_map(|label| label.split_once(['=', '!', '~']));
-            let labels = labels.map(|(label, _)| label.trim().to_owned()).collect();
+            let value = |text: &str| text.trim_matches(['=', '!', '~', '"']).to_owned();
+            let labels =
+                labels.map(|(label, text)| (label.trim().to_owned(), value(text))).collect();
             found.push((name.to_owned(), labels));
         }
     }

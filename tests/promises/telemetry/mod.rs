@@ -4,5 +4,6 @@
 mod collector;
 mod logs;
 mod metrics;
+mod oncall;
 mod page;
 mod traces;

@@ -170,17 +170,17 @@ function lacks(route, app) {
 
 /**
  * Why some of these cannot be done with this page's token: `[["retry", "POST /admin/v1/dead/{id}/retry"], …]`, as a
- * sentence; nothing when all can.
+ * sentence that ends their words with `object`; nothing when all can.
  */
-export function refused(wanted, app) {
+export function refused(wanted, app, object = "") {
   const missing = new Map();
   for (const [what, route] of wanted) {
     const lack = lacks(route, app);
     if (lack) missing.set(lack, [...(missing.get(lack) ?? []), what]);
   }
   if (!missing.size) return undefined;
-  const listed = (all) => (all.length > 1 ? `${all.slice(0, -1).join(", ")} and ${all.at(-1)}` : all[0]);
-  return [...missing].map(([lack, whats]) => `To ${listed(whats)}, a token needs ${lack}.`).join(" ");
+  const listed = (all) => (all.length > 1 ? `${all.slice(0, -1).join(", ")} or ${all.at(-1)}` : all[0]);
+  return [...missing].map(([lack, whats]) => `To ${listed(whats)}${object}, a token needs ${lack}.`).join(" ");
 }
 
 /** Does something now and again while the page is looked at, until `signal`; never twice at once. */

@@ -30,6 +30,11 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** Puts an element into its place, unless it is there: what has the focus in it keeps it. */
+export function fill(place, element) {
+  if (!place.contains(element)) place.replaceChildren(element);
+}
+
 export function heading(text, ...more) {
   return make("div", { class: "heading" }, make("h1", { class: text.length > 60 ? "lengthy" : undefined }, text), ...more);
 }

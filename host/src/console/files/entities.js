@@ -2,7 +2,7 @@
 // pending, what it did lately, and what an operator may do to it.
 
 import { ask, can, every, get, Problem, refused } from "./api.js";
-import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, lacking, link, make, messageLink, moment, note, part, say, section, select, span, table } from "./dom.js";
+import { badge, button, code, confirm, count, empty, entityLink, failure, field, fill, heading, input, lacking, link, make, messageLink, moment, note, part, say, section, select, span, table } from "./dom.js";
 import { turnsTable } from "./overview.js";
 import { indent, isJson } from "./schema.js";
 import { activitiesOf, activitiesTable, fieldsOf, grouped, sagaCard, sagasOf, underWay } from "./state.js";
@@ -92,7 +92,7 @@ async function one({ place, signal }, app, type, key) {
   const [state, activities, sagas, timers, waits, sending, history] = Array.from({ length: 7 }, () => make("div"));
   const fields = await described(app, type, signal);
   const kinds = new Set([...fields.values()].map((field) => field.kind));
-  const why = refused([["pause or resume it", "PUT /admin/v1/pauses"], ["edit or remove it", `PUT ${ENTITY}`]], app);
+  const why = refused([["pause", "PUT /admin/v1/pauses"], ["resume", "DELETE /admin/v1/pauses"], ["edit", `PUT ${ENTITY}`], ["remove", `DELETE ${ENTITY}`]], app, " it");
   place.append(heading(key, make("span", { class: "soft mono" }, `${app}/${type}`), link(`#/entities/${part(app)}/${part(type)}`, "all of this type")),
     make("section", { class: "card" }, facts, actions, why ? lacking(why) : ""), section("State", state),
     kinds.has("activities") ? section("Activities", activities) : "", kinds.has("saga") ? section("Sagas", sagas) : "", section("Timers", timers),
@@ -102,6 +102,7 @@ async function one({ place, signal }, app, type, key) {
   const filter = `app=${encodeURIComponent(app)}&type=${encodeURIComponent(type)}&key=${encodeURIComponent(key)}`;
   const showWaiting = can(MESSAGES) ? messages(waits, filter, "Nothing waits for it.", true, () => look()) : undefined;
   const showSent = can(MESSAGES) ? messages(sending, `sender=${encodeURIComponent(entity)}`, "Nothing that it sent is under way.", false, () => look()) : undefined;
+  const showTimers = timersOf(timers, path, () => look());
   const known = activitiesTable(app);
   place.append(section("Recent transactions", history));
   await turns(history, path, signal);
@@ -126,11 +127,12 @@ async function one({ place, signal }, app, type, key) {
     const sent = (await showSent?.(signal)) ?? [];
     const rows = info.state ?? [];
     known.set(activitiesOf(rows, fields), sent);
-    if (known.element.querySelector("td")) activities.replaceChildren(...(activities.contains(known.element) ? activities.children : [known.element]));
+    if (known.element.querySelector("td")) fill(activities, known.element);
     else activities.replaceChildren(empty("It knows of nobody yet."));
     const going = sagasOf(rows, fields);
     if (!sagas.contains(document.activeElement)) sagas.replaceChildren(...(going.length ? going.map((saga) => sagaCard(app, saga, sent)) : [empty("None was started.")]));
-    const now = JSON.stringify([info.version, info.state, info.timers, info.removed]);
+    showTimers((info.timers ?? []).map((timer) => ({ ...timer, app })));
+    const now = JSON.stringify([info.version, info.state, info.removed]);
     if (now === drawn) return;
     const open = drawn !== undefined && state.querySelector(".state")
       ? new Set([...state.querySelectorAll("details[open][data-field]")].map((box) => box.dataset.field)) : undefined;
@@ -140,7 +142,6 @@ async function one({ place, signal }, app, type, key) {
       : empty(info.removed ? "It was removed; its next command begins it anew." : !info.version ? "There is no such entity yet: it begins with its first command."
         : rows.length ? "All that it keeps is below." : "It keeps nothing."));
     if (info.more_state) state.append(make("p", { class: "remark" }, "There is more state than is shown."));
-    showTimers(timers, info.timers ?? [], path, look);
   };
   await every(2000, signal, look);
 }
@@ -160,7 +161,8 @@ function counted(number, what) {
   return `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 }
 
-function showTimers(place, timers, path, refresh) {
+/** Gives what shows its timers. */
+function timersOf(place, path, refresh) {
   const cancel = async (one) => {
     if (!(await confirm(`Cancel the timer ${one.name}?`, `${one.handler} will not be called by it. The entity is not told.`, "Cancel the timer"))) return;
     try {
@@ -171,15 +173,17 @@ function showTimers(place, timers, path, refresh) {
     }
     await refresh();
   };
-  if (!timers.length) return place.replaceChildren(empty("None is set."));
   const rows = table("Timers", [
     { name: "name", value: (one) => code(one.name) },
     { name: "calls", value: (one) => code(one.handler) },
-    { name: "due", value: (one) => (one.due_ms ? [moment(one.due_ms, true), ` (${one.due_ms > Date.now() ? `in ${span(one.due_ms - Date.now())}` : "now"})`] : "now") },
-    { name: "", value: (one) => (can("DELETE /admin/v1/timers/{app}/{type}/{key}") ? button("Cancel…", () => cancel(one), { class: "quiet" }) : "") },
+    { name: "due", value: (one) => (one.due_ms ? [moment(one.due_ms, true), ` (${one.due_ms > Date.now() ? `in ${span(one.due_ms - Date.now())}` : "now"})`] : "now"), same: (one) => [one, Math.floor(Date.now() / 1000)] },
+    { name: "", value: (one) => (can("DELETE /admin/v1/timers/{app}/{type}/{key}", one.app) ? button("Cancel…", () => cancel(one), { class: "quiet", "aria-label": `Cancel the timer ${one.name}…` }) : "") },
   ]);
-  rows.set(timers, (one) => one.name);
-  place.replaceChildren(rows.element);
+  return (timers) => {
+    rows.set(timers, (one) => `${one.name} ${one.due_ms}`);
+    if (timers.length) fill(place, rows.element);
+    else place.replaceChildren(empty("None is set."));
+  };
 }
 
 async function turns(place, path, signal) {
@@ -189,7 +193,7 @@ async function turns(place, path, signal) {
     all.push(...page.turns);
     older = page.next;
     draw();
-  }, { class: "quiet" });
+  }, { class: "quiet", hidden: true });
   let all = [];
   let older;
   const draw = () => {
@@ -301,7 +305,7 @@ function messages(place, filter, none, incoming, refresh) {
     }
     rows.set(found, (one) => one.id);
     if (!found.length) place.replaceChildren(empty(none));
-    else if (!place.contains(rows.element)) place.replaceChildren(rows.element);
+    else fill(place, rows.element);
     place.querySelector(".more")?.remove();
     if (next !== null) place.append(make("p", { class: "soft more" }, "There may be more: the host has many messages, and these are the first."));
     return found;

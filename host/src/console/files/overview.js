@@ -1,7 +1,7 @@
 // The host at a glance: what it does now and did in the last minutes. Keeps a bounded past, and rests while nobody looks.
 
 import { can, every, get, raw, refused } from "./api.js";
-import { badge, bytes, code, count, draw, empty, entityLink, heading, lacking, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
+import { badge, bytes, code, count, draw, empty, entityLink, fill, heading, lacking, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
 
 /** Samples that are kept: two minutes. */
 const SAMPLES = 120;
@@ -46,7 +46,7 @@ export async function overview({ place, signal }) {
   const turnsCard = section("Recent turns", speed, turnsPlace);
   turnsCard.hidden = !can(TURNS);
   const showApps = (listed) => {
-    appsPlace.replaceChildren(listed.length ? apps.element
+    fill(appsPlace, listed.length ? apps.element
       : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
     apps.set(listed, (app) => app.app);
   };
@@ -66,7 +66,7 @@ export async function overview({ place, signal }) {
     ]);
     look += 1;
     figures.hidden = !status;
-    trouble.hidden = true;
+    if (!status) trouble.hidden = true;
     limited.hidden = Boolean(status);
     turnsCard.hidden = !recent;
     if (listed) showApps(listed.apps);
@@ -78,7 +78,7 @@ export async function overview({ place, signal }) {
     say(trouble, `A partition takes no work: ${poisoned.join("; ")}. It is opened again by itself; see the host's log.`);
     show(tiles, sample);
     if (recent) {
-      turnsPlace.replaceChildren(recent.turns.length ? turns.element : empty("Nothing ran since ", moment(recent.since_ms, true), ". ", link("#/try", "Try a handler"), "."));
+      fill(turnsPlace, recent.turns.length ? turns.element : empty("Nothing ran since ", moment(recent.since_ms, true), ". ", can(TRY) ? link("#/try", "Try a handler.") : ""));
       turns.set(recent.turns.slice(0, 12), (turn) => turn.number);
       const times = sample.turns;
       say(speed, times ? `median ${micros(times.p50)}, 95 % ${micros(times.p95)}, 99 % ${micros(times.p99)}, of the last ${count(times.of)}` : "");

@@ -265,6 +265,7 @@ fn answers() -> Vec<(Route, Problem)> {
     use Route::{Call, Message, ReadGet, Send};
     let refusals = [
         Refusal::MailboxFull { waiting: 1 },
+        Refusal::OverQuota { what: "messages", max: 1 },
         Refusal::Overloaded { what: "messages" },
         Refusal::Unavailable("closing".into()),
         Refusal::IdempotencyMismatch,

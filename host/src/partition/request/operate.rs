@@ -104,6 +104,13 @@ pub enum PutDone {
         /// The version now.
         version: u64,
     },
+    /// Its app allows no entity to be so large, and it would be larger than before.
+    TooLarge {
+        /// Bytes of its state as it would be.
+        bytes: u64,
+        /// The quota.
+        max: u64,
+    },
     /// It is not what was expected.
     Otherwise {
         /// The version it is at; 0 when there is none.

@@ -3,7 +3,7 @@
 //! is checked here holds for every partition: commands of an entity are serial, messages of a pair keep their order,
 //! no attempt starts early, and what comes back after a crash is what the log says.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub(super) struct Machine {
     journal: Option<Box<dyn Journal>>,
     file: Option<StateFile>,
     pub(super) jobs: Vec<Job>,
+    /// When commands of apps with a rate started, since the last opening.
+    started: HashMap<String, Vec<Duration>>,
     pub(super) append: Option<Append>,
     checkpoint: Option<Checkpoint>,
     apps: Arc<dyn Apps>,
@@ -113,6 +115,7 @@ impl Machine {
             journal: Some(journal),
             file: Some(file),
             jobs: vec![],
+            started: HashMap::new(),
             append: None,
             checkpoint: None,
             apps,
@@ -165,6 +168,7 @@ impl Machine {
         self.account("a request");
         self.count("step");
         self.core.step();
+        self.core.ledger.check_backlogs();
         for output in self.core.outputs() {
             match output {
                 Output::Release(released) => released.deliver(),
@@ -178,6 +182,9 @@ impl Machine {
                 }
                 Output::Checkpoint(next) => assert!(self.checkpoint.replace(next).is_none()),
             }
+        }
+        if self.core.stalled.next_back().is_some() {
+            self.count("turns over their rate");
         }
         self.waited[0] += u32::from(self.append.is_some());
         self.waited[1] += u32::from(self.checkpoint.is_some());
@@ -195,9 +202,23 @@ impl Machine {
         false
     }
 
+    /// However long one looks, an app with a rate starts no more than it and a second's worth.
+    fn check_pace(&mut self, job: &Job) {
+        let app = job.message.target.app();
+        let Some(per_s) = self.apps.settings(app).turns_per_s else { return };
+        let now = self.clock.monotonic();
+        let started = self.started.entry(app.to_owned()).or_default();
+        started.push(now);
+        for (earlier, since) in started.iter().rev().enumerate() {
+            let most = f64::from(per_s) * (1.0 + (now - *since).as_secs_f64());
+            assert!(earlier as f64 + 1.0 <= most + 1e-6, "{app}: {earlier} since {since:?}");
+        }
+    }
+
     /// Commands of an entity are serial, messages of a pair keep their order, no attempt starts early.
-    fn check_start(&self, job: &Job) {
+    fn check_start(&mut self, job: &Job) {
         let Work::Command(entry) = &job.work else { return };
+        self.check_pace(job);
         let target = &job.message.target;
         let same =
             |other: &Job| matches!(other.work, Work::Command(_)) && other.message.target == *target;
@@ -396,6 +417,8 @@ impl Machine {
     fn restart(&mut self, crashed: bool) {
         self.crashes += 1;
         self.jobs.clear();
+        // What an app had of its rate is forgotten with the process.
+        self.started.clear();
         (self.append, self.checkpoint, self.waited) = (None, None, [0; 2]);
         if crashed {
             self.die();

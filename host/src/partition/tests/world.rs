@@ -45,9 +45,10 @@ const STEPS: u32 = 500;
 const ASKS_MAX: usize = 70;
 const ROUNDS_MAX: u32 = 30_000;
 /// What has to come about somewhere among the seeds that run by themselves.
-const MUST_HAPPEN: [&str; 23] = [
+const MUST_HAPPEN: [&str; 25] = [
     "answered again",
     "backed off",
+    "backlog full",
     "callback used",
     "cancelled from outside",
     "dequeued",
@@ -67,6 +68,7 @@ const MUST_HAPPEN: [&str; 23] = [
     "started over",
     "state outdated",
     "state unreadable",
+    "turns over their rate",
     "unavailable",
     "unscheduled",
 ];
@@ -90,6 +92,8 @@ const FAULTS: [&str; 16] = [
     "write fails",
 ];
 const FAULT_TIMES_MIN: u64 = 50;
+/// The same for what one app may have waiting.
+const BACKLOG_MAX: usize = 8;
 /// A limit's worth of everything, small enough to be reached.
 const SMALL: Bounds = Bounds {
     messages: 12,
@@ -100,15 +104,27 @@ const SMALL: Bounds = Bounds {
     batch_transactions: 4,
 };
 
-/// One app forgets soon, gives up soon and has small mailboxes.
-struct Two;
+/// One app forgets soon, gives up soon, has small mailboxes, and in some runs a rate of turns; in these
+/// the other one may have few messages.
+struct Two {
+    paced: bool,
+}
 
 impl Apps for Two {
     fn settings(&self, app: &str) -> Settings {
         let left = app == APPS[0];
         let retry = RetryPolicy { initial_ms: 5, max_ms: 60, attempts_max: attempts_max(app) };
         let (retention_s, mailbox_max) = if left { (4, 4) } else { (600, 1_000) };
-        Settings { retry, retention_s, mailbox_max, weight: 1 + app.len() as u32 % 3 }
+        let turns_per_s = (left && self.paced).then_some(5);
+        let weight = 1 + app.len() as u32 % 3;
+        let messages = if !left && self.paced { BACKLOG_MAX } else { 1_000 };
+        let backlog_max = (messages, 100_000);
+        let known = Settings { retry, retention_s, mailbox_max, weight, ..Settings::default() };
+        Settings { turns_per_s, backlog_max, ..known }
+    }
+
+    fn paced(&self) -> bool {
+        self.paced
     }
 }
 
@@ -166,7 +182,8 @@ struct Sim {
 impl Sim {
     fn new(seed: u64) -> Self {
         let bounds = if seed.is_multiple_of(3) { SMALL } else { Bounds::default() };
-        let mut machine = Machine::bounded(seed, Two, handlers::handle, bounds);
+        let two = Two { paced: seed % 4 == 3 };
+        let mut machine = Machine::bounded(seed, two, handlers::handle, bounds);
         let menu = Menu::new(seed, &mut machine.rng);
         Self {
             machine,

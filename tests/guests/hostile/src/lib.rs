@@ -105,6 +105,13 @@ impl Probe {
         vec![a, self.pair.get("b").unwrap_or_default()]
     }
 
+    /// Counts, and has another probe do the same, which has this one do it again, for ever.
+    pub fn volley(&mut self, ctx: &Ctx, to: String) -> u64 {
+        self.count += 1;
+        Probe::at(&to).volley(ctx.key()).send(ctx);
+        self.count
+    }
+
     /// Sends `count` numbers from `first` on to another probe's list.
     pub fn emit(&mut self, ctx: &Ctx, to: String, first: u64, count: u64) {
         for n in first..first + count {

@@ -84,7 +84,7 @@ impl Sim {
                     return Some(Wait::Mismatch(asked_ms, answer));
                 }
                 Ok(Err(Refusal::MailboxFull { .. } | Refusal::Overloaded { .. })) => {}
-                Ok(Err(Refusal::Paused | Refusal::Removed)) => {}
+                Ok(Err(Refusal::OverQuota { .. } | Refusal::Paused | Refusal::Removed)) => {}
                 Ok(Err(Refusal::IdempotencyMismatch)) => self.machine.count("key refused"),
                 Ok(Err(Refusal::Unavailable(_))) => {}
                 Err(oneshot::error::TryRecvError::Closed) => {}
@@ -198,6 +198,7 @@ fn name(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::MailboxFull { .. } => "mailbox full",
         Refusal::Overloaded { what } => what,
+        Refusal::OverQuota { .. } => "backlog full",
         Refusal::Unavailable(_) => "unavailable",
         Refusal::IdempotencyMismatch => "key refused",
         Refusal::TimedOut { .. } => "timed out",

@@ -213,6 +213,7 @@ impl Sim {
                         assert!(version == wanted + 1 && version <= now, "{entity}: {said:?}");
                     }
                     (PutDone::Yes { version }, _) => assert!(version <= now, "{entity}: {said:?}"),
+                    (PutDone::TooLarge { .. }, _) => panic!("{entity}: no app has such a quota"),
                     (PutDone::Otherwise { version }, _) => {
                         assert!(expect != Expect::Version(version), "{entity}: it was that");
                         assert!(version <= now, "{entity}: shows what is not durable");
