@@ -245,6 +245,7 @@ fn questions(early: &mut Vec<&'static str>) {
         core.cancel_timer(&thing("a"), "tick", to);
     });
     ask!(scene, "a listing", |core, to| core.listing("app", "thing", to));
+    ask!(scene, "an app's types", |core, to| core.kinds("app".into(), to));
     ask!(scene, "a portrait", |core, to| core.portrait(thing("a"), to));
     ask!(scene, "messages", |core, to| core.messages(&MessageFilter::default(), None, 9, to));
     ask!(scene, "one message of many", |core, to| {
