@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
@@ -40,8 +40,8 @@ pub(super) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(super) struct LsArgs {
     /// The entity type; or an app
-    #[arg(value_name = "APP[/TYPE]")]
-    of: String,
+    #[arg(value_name = "APP[/TYPE]", value_parser = Named::app_or_kind)]
+    of: Named,
     /// Only keys that start with this
     #[arg(long, value_name = "TEXT", default_value = "")]
     prefix: String,
@@ -102,7 +102,7 @@ pub(super) struct RmArgs {
 pub(super) struct PauseArgs {
     /// An app, a type or an entity; without one, what is paused is listed
     #[arg(value_name = "APP[/TYPE[/KEY]]")]
-    scope: Option<String>,
+    scope: Option<Named>,
     /// Everything
     #[arg(long, conflicts_with = "scope")]
     all: bool,
@@ -115,7 +115,7 @@ pub(super) struct PauseArgs {
 pub(super) struct ResumeArgs {
     /// An app, a type or an entity
     #[arg(value_name = "APP[/TYPE[/KEY]]", required_unless_present = "all")]
-    scope: Option<String>,
+    scope: Option<Named>,
     /// Everything
     #[arg(long, conflicts_with = "scope")]
     all: bool,
@@ -143,6 +143,35 @@ impl FromStr for KindRef {
     }
 }
 
+/// An app, a type of its entities, or an entity, as they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    App(String),
+    Kind(KindRef),
+    Entity(EntityRef),
+}
+
+impl Named {
+    fn app_or_kind(text: &str) -> Result<Self, BadId> {
+        match text.contains('/') {
+            true => text.parse().map(Self::Kind),
+            false => text.parse(),
+        }
+    }
+}
+
+impl FromStr for Named {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        match text.matches('/').count() {
+            0 => check_name("app", text).map(|()| Self::App(text.into())),
+            1 => text.parse().map(Self::Kind),
+            _ => text.parse().map(Self::Entity),
+        }
+    }
+}
+
 pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Ls(args) => ls(args, out).await,
@@ -150,25 +179,19 @@ pub(super) async fn run(verb: &Verb, out: &Output) -> anyhow::Result<()> {
         Verb::Put(args) => put(args, out).await,
         Verb::Rm(args) => rm(args, out).await,
         Verb::Pause(PauseArgs { scope: None, all: false, admin }) => pauses(admin, out).await,
-        Verb::Pause(args) => pause(&args.admin, args.scope.as_deref(), true, out).await,
-        Verb::Resume(args) => pause(&args.admin, args.scope.as_deref(), false, out).await,
+        Verb::Pause(args) => pause(&args.admin, args.scope.as_ref(), true, out).await,
+        Verb::Resume(args) => pause(&args.admin, args.scope.as_ref(), false, out).await,
         Verb::Export(args) => export::export(args, out).await,
         Verb::Import(args) => export::import(args, out).await,
     }
 }
 
 async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
-    if !args.of.contains('/') {
-        check_name("app", &args.of)?;
-        let path = Path::new("/admin/v1/entities").part(&args.of);
-        let types = args.admin.client().get(path).await?;
-        return Ok(out.document(&types, |types| {
-            let name = |kind: &Value| vec![format!("{}/{}", args.of, output::text(kind))];
-            let rows: Vec<_> = output::items(&types["types"]).iter().map(name).collect();
-            output::table(&["type"], &rows)
-        })?);
-    }
-    let kind: KindRef = args.of.parse()?;
+    let kind = match &args.of {
+        Named::App(app) => return types(&args.admin, app, out).await,
+        Named::Kind(kind) => kind,
+        Named::Entity(entity) => bail!("{entity} is an entity; `keystead entity get` shows it"),
+    };
     let path = Path::new("/admin/v1/entities").part(&kind.app).part(&kind.kind);
     let path = path.query("prefix", &args.prefix).maybe("after", args.after.as_deref());
     let page = args.admin.client().get(path.query("limit", &args.limit.to_string())).await?;
@@ -177,6 +200,15 @@ async fn ls(args: &LsArgs, out: &Output) -> anyhow::Result<()> {
         out.note(&format!("more: --after {}", output::shell(next)));
     }
     Ok(())
+}
+
+async fn types(admin: &AdminUrl, app: &str, out: &Output) -> anyhow::Result<()> {
+    let types = admin.client().get(Path::new("/admin/v1/entities").part(app)).await?;
+    Ok(out.document(&types, |types| {
+        let name = |kind: &Value| vec![format!("{app}/{}", output::text(kind))];
+        let rows: Vec<_> = output::items(&types["types"]).iter().map(name).collect();
+        output::table(&["type"], &rows)
+    })?)
 }
 
 async fn get(args: &GetArgs, out: &Output) -> anyhow::Result<()> {
@@ -225,20 +257,19 @@ async fn pauses(admin: &AdminUrl, out: &Output) -> anyhow::Result<()> {
 
 async fn pause(
     admin: &AdminUrl,
-    scope: Option<&str>,
+    scope: Option<&Named>,
     paused: bool,
     out: &Output,
 ) -> anyhow::Result<()> {
-    let mut path = Path::new("/admin/v1/pauses");
-    match scope {
-        None => path = path.query("all", "true"),
-        Some(scope) => {
-            let names = ["app", "type", "key"];
-            for (name, part) in names.into_iter().zip(scope.splitn(3, '/')) {
-                path = path.query(name, part);
-            }
+    let path = Path::new("/admin/v1/pauses");
+    let path = match scope {
+        None => path.query("all", "true"),
+        Some(Named::App(app)) => path.query("app", app),
+        Some(Named::Kind(kind)) => path.query("app", &kind.app).query("type", &kind.kind),
+        Some(Named::Entity(entity)) => {
+            path.query("app", entity.app()).query("type", entity.kind()).query("key", entity.key())
         }
-    }
+    };
     let method = if paused { Method::PUT } else { Method::DELETE };
     let done = admin.client().document(method, path, Bytes::new()).await?;
     Ok(out.document(&done, |done| {
@@ -323,6 +354,11 @@ mod tests {
         assert_eq!(kind, KindRef { app: "bank".into(), kind: "account".into() });
         let field = |text: &str| text.parse::<KindRef>().expect_err("bad").field;
         assert_eq!(field("bank"), "type");
+        assert_eq!("bank".parse(), Ok(Named::App("bank".into())));
+        assert_eq!("bank/account".parse(), Ok(Named::Kind(kind)));
+        let alice = "bank/account/al/ice".parse().expect("an entity");
+        assert_eq!("bank/account/al/ice".parse(), Ok(Named::Entity(alice)));
+        assert_eq!("1/account/alice".parse::<Named>().expect_err("bad").field, "app");
         assert_eq!(field("1/account"), "app");
         assert_eq!(field("bank/"), "type");
         assert_eq!(field("bank/account/alice"), "type");

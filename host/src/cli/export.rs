@@ -10,16 +10,16 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{AdminUrl, Client, Path};
-use super::entity::{KindRef, entity_path};
+use super::entity::{KindRef, Named, entity_path};
 use super::output::{self, Output};
-use crate::ids::{EntityRef, check_name};
+use crate::ids::EntityRef;
 
 /// What to export.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// An app, a type, or one entity
     #[arg(value_name = "APP[/TYPE[/KEY]]")]
-    of: String,
+    of: Named,
     /// Only keys that start with this
     #[arg(long, value_name = "TEXT", default_value = "")]
     prefix: String,
@@ -42,22 +42,20 @@ pub(super) struct ImportArgs {
 
 pub(super) async fn export(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
     let client = args.admin.client();
-    let mut names = args.of.splitn(3, '/');
-    match (names.next().unwrap_or_default(), names.next(), names.next()) {
-        (app, Some(kind), Some(key)) => {
-            let info = client.get(entity_path(&EntityRef::new(app, kind, key)?)).await?;
+    match &args.of {
+        Named::Entity(entity) => {
+            let info = client.get(entity_path(entity)).await?;
             whole(&client, info, out).await
         }
-        (app, None, _) => {
-            check_name("app", app)?;
+        Named::App(app) => {
             let types = client.get(Path::new("/admin/v1/entities").part(app)).await?;
             for kind in output::items(&types["types"]) {
-                let kind = KindRef { app: app.into(), kind: output::text(kind) };
+                let kind = KindRef { app: app.clone(), kind: output::text(kind) };
                 export_type(&client, &kind, &args.prefix, out).await?;
             }
             Ok(())
         }
-        _ => export_type(&client, &args.of.parse()?, &args.prefix, out).await,
+        Named::Kind(kind) => export_type(&client, kind, &args.prefix, out).await,
     }
 }
 
