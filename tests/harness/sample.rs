@@ -84,7 +84,10 @@ async fn fill(host: &Host, round: usize, kept: &mut Kept) {
     let gone = format!("app/probe/gone{round}");
     call(gone.clone(), "bump", json!({})).ok().await;
     client.admin(Method::DELETE, format!("/admin/v1/entities/{gone}")).ok().await;
-    client.admin(Method::PUT, format!("/admin/v1/pauses?app=nobody{round}")).ok().await;
+    client
+        .admin(Method::PUT, format!("/admin/v1/pauses?app=app&type=probe&key=nobody{round}"))
+        .ok()
+        .await;
     settled(host, round + 1).await;
 }
 

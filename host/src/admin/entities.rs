@@ -222,14 +222,15 @@ impl Admin {
 }
 
 impl Admin {
-    /// Says so when no app has this name, or neither its live version nor what it holds has this type.
+    /// Says so when no app has this name, or neither a version that is served nor what it holds has this type.
     async fn known(&self, app: &str, kind: Option<&str>) -> Result<(), Problem> {
-        let live = self.registry.app(app);
-        let Some(kind) = kind.filter(|_| live.is_some()) else {
-            return live.map(drop).ok_or_else(|| apps::unknown_app(app));
-        };
+        let sides = self.registry.sides(app);
+        if sides.is_empty() {
+            return Err(apps::unknown_app(app));
+        }
+        let Some(kind) = kind else { return Ok(()) };
         let mut kinds = self.router.kinds(app).await?.into_inner();
-        kinds.extend(live.iter().flat_map(|live| live.contract.entities.keys().cloned()));
+        kinds.extend(sides.iter().flat_map(|(side, _)| side.contract.entities.keys().cloned()));
         if kinds.contains(kind) {
             return Ok(());
         }

@@ -35,7 +35,7 @@ fn usage_is_refused_by_the_parser() {
     let usage = |line: &str| Cli::try_parse_from(line.split(' ')).err().map(|e| e.exit_code());
     assert_eq!(usage("keystead call bank/account add"), Some(2));
     assert_eq!(usage("keystead entity ls bank"), None);
-    assert_eq!(usage("keystead entity ls Bank/account"), Some(2));
+    assert_eq!(usage("keystead entity ls 1bank/account"), Some(2));
     assert_eq!(usage("keystead entity pause bank/account/"), Some(2));
     assert_eq!(usage("keystead entity resume"), Some(2));
     assert_eq!(usage("keystead entity ls bank/account/alice"), Some(2));
