@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::page::{chromium, fill, harmless, press_button, show};
 use super::past::impatient;
 use crate::harness::browser::Page;
-use crate::harness::{Guest, Host};
+use crate::harness::{Guest, Host, PATIENCE, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_pauses_edits_removes_and_mends_from_the_page() {
@@ -84,4 +84,55 @@ async fn an_operator_rolls_back_from_the_page_and_is_asked_when_that_breaks_some
 async fn live(host: &Host) -> Value {
     let app = host.client().admin(Method::GET, "/admin/v1/apps/app").ok().await;
     app["version"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_pauses_an_app_and_a_type_and_resumes_a_host_that_began_paused() {
+    let Some(chromium) = chromium() else { return };
+    let host = Host::start_with(&["--paused"]).await;
+    host.deploy(Guest::Bank, "bank").await;
+    let (client, base) = (host.client(), host.addresses().admin);
+    let deposit = || client.call("bank/account/alice", "deposit", json!({"amount": 1}));
+    deposit().answer().await.expect_problem(503, "paused");
+    let mut page = Page::open(&chromium, &format!("{base}/")).await;
+    page.wait_for("document.querySelector('.warning:not([hidden])')?.innerText.includes('Everything is paused')").await;
+    press_button(&mut page, "Resume everything…").await;
+    press_button(&mut page, "Resume").await;
+    page.wait_for("document.querySelector('.warning:not([hidden])') === null").await;
+    deposit().ok().await;
+
+    show(&mut page, &base, "apps/bank").await;
+    let text = "document.querySelector('.page')?.innerText";
+    page.wait_for(&format!("{text}.includes('Nothing of it is paused.')")).await;
+    for (scope, shown) in [("bank", "bank"), ("bank/account", "bank/account")] {
+        let choose = format!(
+            "[...document.querySelectorAll('select')].find((one) => \
+            [...one.options].some((option) => option.value === '{scope}')).value = '{scope}'"
+        );
+        page.wait_for(&choose).await;
+        press_button(&mut page, "Pause…").await;
+        press_button(&mut page, "Pause").await;
+        let resume = format!("document.querySelector('[aria-label=\"Resume {shown}\"]')");
+        page.wait_for(&format!("{resume} !== null")).await;
+        deposit().answer().await.expect_problem(503, "paused");
+        page.wait_for(&format!("{resume}.focus() ?? true")).await;
+        page.press("Enter").await;
+        page.wait_for(&format!("{text}.includes('Nothing of it is paused.')")).await;
+        deposit().ok().await;
+    }
+    // Who leaves the page at once has done it all the same, and what the page wanted to look at next is no trouble.
+    client.admin(Method::PUT, "/admin/v1/pauses?app=bank").ok().await;
+    let leave = "(() => { document.querySelector('[aria-label=\"Resume bank\"]').click(); \
+                 location.hash = '#/dead'; return true; })()";
+    page.wait_for(leave).await;
+    page.wait_for(&format!("{text}.includes('Dead letters')")).await;
+    eventually("the pause has ended", PATIENCE, || async {
+        let paused = client.admin(Method::GET, "/admin/v1/pauses").ok().await;
+        if paused["paused"] == json!([]) { Ok(()) } else { Err(paused.to_string()) }
+    })
+    .await;
+    deposit().ok().await;
+    page.wait_for("true").await;
+    harmless(&page, &base);
+    page.close().await;
 }

@@ -51,7 +51,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 17]> = LazyLock::new(|| {
     [
         file("", HTML, include_str!("files/index.html")),
         file("console.css", CSS, include_str!("files/console.css")),
@@ -64,6 +64,7 @@ static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
         file("tree.js", JS, include_str!("files/tree.js")),
         file("overview.js", JS, include_str!("files/overview.js")),
         file("apps.js", JS, include_str!("files/apps.js")),
+        file("pauses.js", JS, include_str!("files/pauses.js")),
         file("entities.js", JS, include_str!("files/entities.js")),
         file("state.js", JS, include_str!("files/state.js")),
         file("journey.js", JS, include_str!("files/journey.js")),

@@ -3,6 +3,7 @@
 
 import { Away, ask, can, every, get, refused } from "./api.js";
 import { badge, button, code, confirm, count, empty, entityLink, failure, field, heading, input, lacking, link, make, messageLink, moment, note, part, section, select, table } from "./dom.js";
+import { pausesOf } from "./pauses.js";
 import { isJson, members, words as said } from "./schema.js";
 import { tree } from "./tree.js";
 
@@ -45,6 +46,7 @@ async function one(place, name, signal) {
   place.append(versions);
   await showVersions(versions, name, signal);
   for (const entity of app.contract.entities ?? []) place.append(type(name, entity));
+  place.append(pausesOf(name, app.types, signal));
   await settings(place, name, signal);
   follow(place, name, signal);
 }

@@ -55,6 +55,11 @@ async function route() {
   }
 }
 
+// Whoever leaves a page leaves what it was about to look at: what was done is done, and nobody waits for the look after it.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.name === "AbortError") event.preventDefault();
+});
+
 /** The page for somebody else. */
 function anew() {
   learned = false;

@@ -2,6 +2,7 @@
 
 import { can, every, get, raw, refused } from "./api.js";
 import { badge, bytes, code, count, draw, empty, entityLink, fill, heading, lacking, link, make, messageLink, micros, moment, part, rate, say, section, span, table } from "./dom.js";
+import { allPaused } from "./pauses.js";
 
 /** Samples that are kept: two minutes. */
 const SAMPLES = 120;
@@ -50,7 +51,8 @@ export async function overview({ place, signal }) {
       : empty("No app is deployed. Deploy one: ", code("keystead deploy FILE --app APP"), ", or start with ", code("keystead new NAME"), "."));
     apps.set(listed, (app) => app.app);
   };
-  place.append(heading("Overview", uptime), trouble, limited, figures, section("Apps", appsPlace), turnsCard);
+  const halted = allPaused(signal);
+  place.append(heading("Overview", uptime), trouble, halted.element, limited, figures, section("Apps", appsPlace), turnsCard);
   const why = refused([["look at the host", APPS]]);
   if (why) {
     place.replaceChildren(heading("Overview"), lacking(why), can(TRY) ? make("p", {}, link("#/try", "Try a handler"), ".") : "");
@@ -77,6 +79,7 @@ export async function overview({ place, signal }) {
     trouble.hidden = poisoned.length === 0;
     say(trouble, `A partition takes no work: ${poisoned.join("; ")}. It is opened again by itself; see the host's log.`);
     show(tiles, sample);
+    await halted.set(status.partitions.reduce((sum, one) => sum + one.pauses, 0));
     if (recent) {
       fill(turnsPlace, recent.turns.length ? turns.element : empty("Nothing ran since ", moment(recent.since_ms, true), ". ", can(TRY) ? link("#/try", "Try a handler.") : ""));
       turns.set(recent.turns.slice(0, 12), (turn) => turn.number);
