@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -26,17 +27,22 @@ struct Besieged {
     neighbour: Neighbour,
     base_mib: u64,
     base_files: usize,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One siege at a time: a neighbour suffers from its own host's guests, not from another test's.
+static SIEGE: Mutex<()> = Mutex::const_new(());
 
 impl Besieged {
     async fn new() -> Self {
+        let alone = SIEGE.lock().await;
         let host = Host::with(Guest::Hostile, "app").await;
         Neighbour::settle(&host).await;
         host.client().call("app/probe/a", "bump", json!({})).ok().await;
         let process = Process::of(&host);
         let (base_mib, base_files) = (process.memory_mib(), process.open_files());
         let neighbour = Neighbour::start(host.client());
-        Self { host, process, neighbour, base_mib, base_files }
+        Self { host, process, neighbour, base_mib, base_files, _alone: alone }
     }
 
     fn ingress(&self) -> String {
