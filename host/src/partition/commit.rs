@@ -106,11 +106,24 @@ impl Commit {
         value: T,
         to: oneshot::Sender<Answered<T>>,
     ) {
-        let waiting = Reply { parked: Parked::new(cause, value), to };
+        self.park(cause, Box::new(Reply { parked: Parked::new(cause, value), to }));
+    }
+
+    /// The same for a refusal that says what `cause` did.
+    pub(crate) fn reply_refusal<T: Send + 'static>(
+        &mut self,
+        cause: Position,
+        refusal: Refusal,
+        to: oneshot::Sender<Answered<T>>,
+    ) {
+        self.park(cause, Box::new(Refused { refusal, to }));
+    }
+
+    fn park(&mut self, cause: Position, waiting: Box<dyn Release>) {
         if cause <= self.receipt.through() {
-            self.ready.push(Box::new(waiting));
+            self.ready.push(waiting);
         } else {
-            self.waiting.entry(cause).or_default().push(Box::new(waiting));
+            self.waiting.entry(cause).or_default().push(waiting);
         }
     }
 
@@ -178,6 +191,21 @@ impl<T: Send> Release for Reply<T> {
         let durable = durable.unwrap_or_else(|_| unreachable!("released before its cause"));
         // Whoever asked may have gone; what was done stays done.
         drop(self.to.send(Ok(durable)));
+    }
+
+    fn refuse(self: Box<Self>, refusal: Refusal) {
+        drop(self.to.send(Err(refusal)));
+    }
+}
+
+struct Refused<T> {
+    refusal: Refusal,
+    to: oneshot::Sender<Answered<T>>,
+}
+
+impl<T: Send> Release for Refused<T> {
+    fn release(self: Box<Self>, _: Receipt) {
+        drop(self.to.send(Err(self.refusal)));
     }
 
     fn refuse(self: Box<Self>, refusal: Refusal) {

@@ -127,7 +127,9 @@ impl Core {
             for waiter in self.waiters.remove(&id).unwrap_or_default() {
                 match waiter {
                     Waiter::Status(to) => self.commit.reply(position, MessageStatus::Unknown, to),
-                    Waiter::Answer(to) => drop(to.send(Err(Refusal::Removed))),
+                    Waiter::Answer(to) => {
+                        self.commit.reply_refusal(position, Refusal::Removed, to);
+                    }
                 }
             }
         }

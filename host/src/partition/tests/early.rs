@@ -16,7 +16,7 @@ use super::super::letters::{Edit, Step};
 use super::super::operate::Operation;
 use super::super::request::{
     Answered, CallFailure, Change, DeadFilter, Expect, Invocation, MessageFilter, Put, PutDone,
-    Scope, Sees, Send, Settle,
+    Refusal, Scope, Sees, Send, Settle,
 };
 use super::super::transaction::Draft;
 use super::super::view::ReadError;
@@ -409,4 +409,20 @@ fn no_answer_leaves_before_what_it_shows_is_durable() {
         scene(&mut early);
     }
     assert!(early.is_empty(), "told too early: {early:?}");
+}
+
+#[test]
+fn who_waits_for_what_is_removed_is_told_when_that_is_durable() {
+    let mut scene = Scene::new();
+    scene.send("removed", "write", Some("key"));
+    scene.flush();
+    let (to, mut heard) = oneshot::channel();
+    scene.machine.core.call(invocation("removed", "write", Some("key")), to);
+    scene.run();
+    scene.machine.core.operate(thing("removed"), Operation::Remove(oneshot::channel().0));
+    scene.run();
+    let early = heard.try_recv().map(drop);
+    assert_eq!(early, Err(oneshot::error::TryRecvError::Empty), "a crash would bring it back");
+    scene.flush();
+    assert!(matches!(heard.try_recv(), Ok(Err(Refusal::Removed))));
 }
